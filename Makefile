@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+# What a person types.  Each target sets up what it needs (scripts/setup); the build itself is in
+# meson.build, which also works alone: meson setup build && ninja -C build
+
+BURST_SECONDS ?= 15
+
+SANITIZED = unit conform scenario
+PURE = util wire layout core pool
+
+help:
+	@echo 'make build          build build/baton, libbaton and the tests'
+	@echo 'make burst          run the main job for $(BURST_SECONDS) s on shm and as long on tcp'
+	@echo 'make test           build with gcc and run every test'
+	@echo 'make test-sanitize  build with clang and run the tests under ASan, UBSan and TSan'
+	@echo 'make test-valgrind  run the unit tests of the pure code under valgrind'
+	@echo 'make bench          measure, next to baselines of the same run'
+	@echo 'make clean          remove what was built'
+
+build: build/build.ninja
+	ninja -C build
+
+burst: build
+	build/baton burst --transport shm --duration $(BURST_SECONDS)
+	build/baton burst --transport tcp --duration $(BURST_SECONDS)
+
+test: build
+	@scripts/run-tests build
+
+# The thread sanitizer of gcc does not accept fences, clang's does.
+test-sanitize: build-asan/build.ninja build-tsan/build.ninja
+	ninja -C build-asan
+	ninja -C build-tsan
+	@UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
+		scripts/run-tests --same-addresses --slowness 5 $(SANITIZED:%=--suite %) build-asan build-tsan
+
+test-valgrind: setup-valgrind build
+	@scripts/run-tests --slowness 30 $(PURE:%=--suite %) build \
+		--wrapper 'valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes'
+
+bench: build
+	build/baton bench
+
+clean:
+	rm -rf build build-asan build-tsan
+
+build/build.ninja: setup-build
+	@test -f $@ || CC=gcc CXX=g++ meson setup build -Dwerror=true -Dcli=enabled
+
+build-asan/build.ninja: setup-sanitize
+	@test -f $@ || CC=clang CXX=clang++ meson setup build-asan -Dwerror=true -Dcli=enabled \
+		-Db_lundef=false -Db_sanitize=address,undefined -Dc_args=-fno-sanitize-recover=all
+
+build-tsan/build.ninja: setup-sanitize
+	@test -f $@ || CC=clang CXX=clang++ meson setup build-tsan -Dwerror=true -Dcli=enabled \
+		-Db_lundef=false -Db_sanitize=thread
+
+setup-build setup-sanitize setup-valgrind:
+	@scripts/setup $(@:setup-%=%)
+
+.PHONY: help build burst test test-sanitize test-valgrind bench clean
+.PHONY: setup-build setup-sanitize setup-valgrind
+.NOTPARALLEL:

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What readers ask of offers: OPEN, COMMIT, CANCEL, each with every case of DESIGN.md, section 5.2.
+ * The lifecycle that they move is in offer.c.
+ */
+#include "core/offer.h"
+
+#include "util/sabotage.h"
+
+#include <string.h>
+
+static void refuse(struct core *core, uint32_t link, uint64_t fetch_id, baton_cause cause,
+                   bool revoked, struct core_actions *out)
+{
+    const struct reply reply = {
+        .type = FRAME_REFUSED, .fetch_id = fetch_id, .cause = (uint8_t)cause, .revoked = revoked};
+    bool taken = say_reply(core, link, &reply, out);
+
+    BATON_ASSERT(taken); /* core_link_reads() was true */
+}
+
+/*
+ * The slot is to be leased anew while the last word of its former lease still waits for a slow
+ * link: that word moves to the link's replies.  A link that has not even room for it is closed,
+ * which says the same to all of its readers.
+ */
+static void displace(struct core *core, uint32_t number, struct core_actions *out)
+{
+    struct slot *t = &core_slots(core)[number];
+
+    if (t->link != ILIST_NONE && say_has(core, say_of_slot(core, number, SAY_ENDED))) {
+        const struct reply reply = {
+            .type = FRAME_ENDED, .fetch_id = t->fetch_id, .attempt = t->attempt, .cause = t->cause};
+        uint32_t link = t->link;
+
+        slot_unlink(core, number);
+        if (!say_reply(core, link, &reply, out)) {
+            link_close(core, link, BATON_CAUSE_LINK_SILENT, out);
+        }
+        return;
+    }
+    slot_unlink(core, number);
+}
+
+static void lease(struct core *core, const struct core_event *event, uint32_t index, uint32_t s,
+                  uint64_t now_us, struct core_actions *out)
+{
+    uint32_t number = slot_number(core, index, s);
+    struct offer *o = &core_offers(core)[index];
+    struct slot *t = &core_slots(core)[number];
+
+    displace(core, number, out);
+    BATON_ASSERT(core->last_attempt < UINT64_MAX);
+    t->link = event->link;
+    t->fetch_id = event->frame.frame->open.fetch_id;
+    t->attempt = ++core->last_attempt;
+    o->attempts++;
+    o->last_attempt = t->attempt;
+    o->exported = o->exported || event->frame.exported;
+    memcpy(o->peer, core_link(core, event->link)->incarnation, ID_BYTES);
+    ilist_push(&core_link(core, t->link)->slots, core_slot_on_link(core), number);
+    slot_move(core, index, s, SLOT_LEASED, out);
+    core->counts.leases++;
+    slot_clock(core, index, s, now_us);
+    slot_say(core, number, SAY_ACCEPT, out);
+    offer_check(core, index);
+}
+
+/* DESIGN.md, section 5.2, line by line. */
+static void frame_open(struct core *core, const struct core_event *event, uint64_t now_us,
+                       struct core_actions *out)
+{
+    const struct frame_open *open = &event->frame.frame->open;
+    uint32_t index = 0;
+    const struct offer *o = offer_find(core, open->offer_id, &index);
+    const struct slot *t;
+
+    if (!o || open->slot >= o->slots) {
+        refuse(core, event->link, open->fetch_id, BATON_CAUSE_GONE, false, out);
+        return;
+    }
+    t = &core_slots(core)[slot_number(core, index, open->slot)];
+    if (memcmp(t->secret, open->secret, ID_BYTES) != 0) {
+        refuse(core, event->link, open->fetch_id, BATON_CAUSE_SECRET, false, out);
+    } else if (t->state == SLOT_LEASED && t->link == event->link && t->fetch_id == open->fetch_id) {
+        slot_say(core, slot_number(core, index, open->slot), SAY_ACCEPT, out);
+    } else if (t->state == SLOT_LEASED) {
+        refuse(core, event->link, open->fetch_id, BATON_CAUSE_BUSY, false, out);
+    } else if (t->state == SLOT_COMMITTED) {
+        refuse(core, event->link, open->fetch_id, BATON_CAUSE_COMMITTED, false, out);
+    } else if (t->state == SLOT_REVOKED) {
+        refuse(core, event->link, open->fetch_id, t->cause, true, out);
+    } else if (event->frame.misfit != BATON_CAUSE_NONE) {
+        refuse(core, event->link, open->fetch_id, event->frame.misfit, false, out);
+    } else if (o->attempts >= core->limits.attempts) {
+        refuse(core, event->link, open->fetch_id, BATON_CAUSE_ATTEMPTS, false, out);
+    } else {
+        lease(core, event, index, open->slot, now_us, out);
+    }
+}
+
+static bool all_committed(const struct core *core, uint32_t index)
+{
+    const struct offer *o = &core_offers(core)[index];
+
+    for (uint32_t s = 0; s < o->slots; s++) {
+        if (core_slots(core)[slot_number(core, index, s)].state != SLOT_COMMITTED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void commit(struct core *core, uint32_t index, uint32_t s, uint64_t now_us,
+                   struct core_actions *out)
+{
+    uint32_t number = slot_number(core, index, s);
+    struct offer *o = &core_offers(core)[index];
+
+    if (o->watermark < o->total) {
+        lease_end(core, index, s, BATON_CAUSE_EARLY, now_us, out);
+        return;
+    }
+    slot_move(core, index, s, SLOT_COMMITTED, out);
+    core_slots(core)[number].due = CORE_NEVER;
+    o->commits++;
+    timer_offer(core, index);
+    slot_say(core, number, SAY_COMMITTED, out);
+    if (o->state == OFFER_OPEN && all_committed(core, index)) {
+        offer_decide(core, index, BATON_COMPLETED, BATON_CAUSE_NONE, now_us, out);
+    }
+}
+
+static void frame_commit(struct core *core, const struct core_event *event, uint64_t now_us,
+                         struct core_actions *out)
+{
+    const struct frame_commit *c = &event->frame.frame->commit;
+    uint32_t index = 0;
+    const struct offer *o = offer_find(core, c->offer_id, &index);
+    const struct slot *t;
+
+    if (!o || c->slot >= o->slots) {
+        core->counts.late++;
+        refuse(core, event->link, c->fetch_id, BATON_CAUSE_GONE, false, out);
+        return;
+    }
+    t = &core_slots(core)[slot_number(core, index, c->slot)];
+    if (t->attempt != c->attempt || t->fetch_id != c->fetch_id || t->link != event->link) {
+        core->counts.late++;
+    } else if (t->state == SLOT_LEASED) {
+        commit(core, index, c->slot, now_us, out);
+    } else if (t->state == SLOT_COMMITTED ||
+               (t->state == SLOT_REVOKED && BATON_SABOTAGE(SKIP_LEASE))) {
+        slot_say(core, slot_number(core, index, c->slot), SAY_COMMITTED, out);
+    } else {
+        core->counts.late++; /* ENDED is on its way */
+    }
+}
+
+static void frame_cancel(struct core *core, const struct core_event *event, uint64_t now_us,
+                         struct core_actions *out)
+{
+    const struct frame_cancel *c = &event->frame.frame->cancel;
+    uint32_t index = 0;
+    const struct offer *o = offer_find(core, c->offer_id, &index);
+    const struct slot *t;
+    bool holder;
+
+    if (!o || c->slot >= o->slots) {
+        core->counts.late++;
+        return;
+    }
+    t = &core_slots(core)[slot_number(core, index, c->slot)];
+    holder = t->state == SLOT_LEASED && t->link == event->link && t->fetch_id == c->fetch_id &&
+             (c->attempt == 0 || c->attempt == t->attempt);
+    if (memcmp(t->secret, c->secret, ID_BYTES) != 0) {
+        core->counts.late++;
+    } else if (c->scope == BATON_CANCEL_OFFER) {
+        offer_end(core, index, BATON_PEER_CANCELLED, c->cause, holder ? c->slot : ILIST_NONE,
+                  now_us, out);
+    } else if (holder) {
+        lease_end(core, index, c->slot, BATON_CAUSE_NONE, now_us, out);
+    } else {
+        core->counts.late++;
+    }
+}
+
+void offer_frame(struct core *core, const struct core_event *event, uint64_t now_us,
+                 struct core_actions *out)
+{
+    switch (event->frame.frame->type) {
+    case FRAME_OPEN:
+        frame_open(core, event, now_us, out);
+        return;
+    case FRAME_COMMIT:
+        frame_commit(core, event, now_us, out);
+        return;
+    case FRAME_CANCEL:
+        frame_cancel(core, event, now_us, out);
+        return;
+    default:
+        BATON_ASSERT(!"not a frame for a source");
+    }
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What frames say beyond the core's numbers: layouts, ranges, blocks, regions, aux.  Everything
+ * that a peer sends is checked here before the core, or a mover, sees it.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- out ---- */
+
+static bool out_open(struct engine_link *link, struct frame *frame, const struct baton_handoff *h)
+{
+    frame->open.transports = h->transports_wanted;
+    frame->open.block_bytes = h->pool->block_bytes;
+    frame->open.first_block = h->first_block;
+    frame->open.block_count = h->loan.count;
+    frame->open.layout = h->pool->layout;
+    return connection_add(&link->control, frame, -1);
+}
+
+/* The peer may read the pool itself: over this link, and with its leave. */
+static bool shares(const struct engine_link *link, const baton_pool *pool, uint32_t transports)
+{
+    return link->control.is_unix && pool_shareable(pool) &&
+           (transports & link->engine->transport_bits & WIRE_TRANSPORT_SHM);
+}
+
+static bool out_region(struct engine_link *link, const baton_pool *pool)
+{
+    struct frame frame = {.type = FRAME_REGION};
+
+    frame.region.region = pool->number;
+    frame.region.length = pool->bytes;
+    frame.region.block_bytes = pool->block_bytes;
+    frame.region.kind = pool->wrapped ? REGION_PROCESS : REGION_MEMFD;
+    if (pool->wrapped) {
+        frame.region.base = (uint64_t)(uintptr_t)pool->memory;
+        frame.region.nonce_base = (uint64_t)(uintptr_t)link->engine->nonce;
+        memcpy(frame.region.nonce, link->engine->nonce, ID_BYTES);
+    }
+    link->told[pool->number] = true;
+    return connection_add(&link->control, &frame, pool->export_fd);
+}
+
+static bool out_accept(struct engine_link *link, struct frame *frame, const struct baton_handoff *h)
+{
+    uint8_t *runs;
+    bool added;
+
+    if (atomic_load(&h->pool->exported) && shares(link, h->pool, WIRE_TRANSPORT_SHM) &&
+        !link->told[h->pool->number] && !out_region(link, h->pool)) {
+        return false;
+    }
+    runs = malloc(8 * (size_t)h->loan.count);
+    if (!runs) {
+        return false;
+    }
+    frame->accept.region = h->pool->number;
+    frame->accept.block_count = h->loan.count;
+    frame->accept.block_bytes = h->pool->block_bytes;
+    frame->accept.layout = h->pool->layout;
+    frame->payload = runs;
+    frame->payload_length = (uint32_t)runs_encode(h->blocks, h->loan.count, runs);
+    added = connection_add(&link->control, frame, -1);
+    free(runs);
+    return added;
+}
+
+static bool out_committed(struct engine_link *link, struct frame *frame, struct baton_handoff *h)
+{
+    bool added;
+
+    pthread_mutex_lock(&h->aux_lock);
+    frame->payload = h->aux_bytes ? h->aux : NULL;
+    frame->payload_length = (uint32_t)h->aux_bytes;
+    added = connection_add(&link->control, frame, -1);
+    pthread_mutex_unlock(&h->aux_lock);
+    return added;
+}
+
+bool frame_out(struct engine_link *link, struct frame *frame, const struct core_action *action)
+{
+    baton_engine *engine = link->engine;
+
+    switch (frame->type) {
+    case FRAME_OPEN:
+        return out_open(link, frame, engine->table[CORE_FETCH][action->index]);
+    case FRAME_ACCEPT:
+        return out_accept(link, frame, engine->table[CORE_OFFER][action->index]);
+    case FRAME_COMMITTED:
+        return out_committed(link, frame, engine->table[CORE_OFFER][action->index]);
+    default:
+        return connection_add(&link->control, frame, -1);
+    }
+}
+
+/* ---- in ---- */
+
+static void apply(struct engine_link *link, const struct frame *frame, baton_cause misfit,
+                  bool exported)
+{
+    struct core_event event = {.type = CORE_EVENT_FRAME, .link = link->number};
+
+    event.frame.frame = frame;
+    event.frame.misfit = misfit;
+    event.frame.exported = exported;
+    engine_apply(link->engine, &event);
+}
+
+/* Source: does the sink want what the offer has? */
+static baton_cause open_misfit(const struct engine_link *link, const struct frame_open *open,
+                               const struct baton_handoff *h)
+{
+    const baton_pool *pool = h->pool;
+
+    if (open->block_bytes != pool->block_bytes || !layout_equal(&open->layout, &pool->layout) ||
+        open->first_block > h->loan.count ||
+        open->block_count > h->loan.count - open->first_block) {
+        return BATON_CAUSE_LAYOUT;
+    }
+    if (!shares(link, pool, open->transports) &&
+        !(open->transports & link->engine->transport_bits & WIRE_TRANSPORT_TCP)) {
+        return BATON_CAUSE_TRANSPORT;
+    }
+    return BATON_CAUSE_NONE;
+}
+
+static void in_open(struct engine_link *link, const struct frame *frame)
+{
+    struct baton_handoff *h = handoff_find(link->engine, CORE_OFFER, frame->open.offer_id);
+    baton_cause misfit = h ? open_misfit(link, &frame->open, h) : BATON_CAUSE_NONE;
+    bool exported = false;
+
+    /*
+     * Exposure is recorded before the descriptor, or the address, leaves: all offers of this pool
+     * that end from now on are revoked ones, whoever their readers are.
+     */
+    if (h && !misfit) {
+        if (shares(link, h->pool, frame->open.transports)) {
+            atomic_store(&h->pool->exported, true);
+            h->transports_used |= WIRE_TRANSPORT_SHM;
+        }
+        exported = atomic_load(&h->pool->exported);
+    }
+    apply(link, frame, misfit, exported);
+}
+
+/* The fetch that a frame of its source names. */
+static struct baton_handoff *fetch_of(struct engine_link *link, uint64_t id)
+{
+    struct baton_handoff *h = handoff_find(link->engine, CORE_FETCH, id);
+
+    return h && h->link == link && !atomic_load(&h->decided) ? h : NULL;
+}
+
+/* Which of the engine's transports reaches the source's memory, best first; CAUSE_TRANSPORT when
+ * none does. */
+static baton_cause pick_transport(struct engine_link *link, struct baton_handoff *h,
+                                  uint32_t region)
+{
+    baton_engine *engine = link->engine;
+    bool known = region < BATON_POOLS_MAX && link->region_known[region];
+
+    for (unsigned i = 0; i < engine->transport_count; i++) {
+        uint32_t bit = engine->transports[i].ops->bit;
+
+        if (!(h->transports_wanted & bit & link->peer_transports) ||
+            (bit == WIRE_TRANSPORT_SHM && !known)) {
+            continue;
+        }
+        h->transport = i;
+        h->region = bit == WIRE_TRANSPORT_SHM ? &link->region[region] : NULL;
+        return BATON_CAUSE_NONE;
+    }
+    return BATON_CAUSE_TRANSPORT;
+}
+
+static baton_cause accept_misfit(struct engine_link *link, const struct frame *frame,
+                                 struct baton_handoff *h)
+{
+    const struct frame_accept *a = &frame->accept;
+    const struct transport_region *region;
+    uint64_t limit = UINT32_MAX;
+    baton_cause cause = pick_transport(link, h, a->region);
+
+    if (cause) {
+        return cause;
+    }
+    region = h->region;
+    if (region) {
+        limit = region->length / region->block_bytes;
+    }
+    if (a->block_count != h->ticket.block_count || a->block_bytes != h->pool->block_bytes ||
+        (region && region->block_bytes != a->block_bytes) ||
+        !layout_equal(&a->layout, &h->pool->layout) ||
+        !runs_decode(frame->payload, frame->payload_length, a->block_count, limit, h->remote)) {
+        return BATON_CAUSE_LAYOUT;
+    }
+    return BATON_CAUSE_NONE;
+}
+
+static void in_accept(struct engine_link *link, const struct frame *frame)
+{
+    struct baton_handoff *h = fetch_of(link, frame->accept.fetch_id);
+    baton_cause misfit = BATON_CAUSE_NONE;
+
+    /* A second ACCEPT changes nothing: movers are using the plan. */
+    if (h && !h->accepted) {
+        misfit = accept_misfit(link, frame, h);
+        h->attempt = frame->accept.attempt;
+        h->accepted = true;
+    }
+    apply(link, frame, misfit, false);
+}
+
+static bool in_committed(struct engine_link *link, const struct frame *frame)
+{
+    struct baton_handoff *h = fetch_of(link, frame->committed.fetch_id);
+
+    /* Kept with the handoff; the caller sees it with COMPLETED only. */
+    if (h && h->accepted && h->attempt == frame->committed.attempt && !h->aux &&
+        frame->payload_length > 0) {
+        h->aux = malloc(frame->payload_length);
+        if (!h->aux) {
+            return false; /* the link ends, and with it the fetch: better than a completion without
+                             its aux */
+        }
+        memcpy(h->aux, frame->payload, frame->payload_length);
+        h->aux_bytes = frame->payload_length;
+    }
+    apply(link, frame, BATON_CAUSE_NONE, false);
+    return true;
+}
+
+static int pop_fd(struct connection *c)
+{
+    int fd = c->fd_count > 0 ? c->fds[0] : -1;
+
+    if (fd >= 0) {
+        c->fd_count--;
+        memmove(c->fds, c->fds + 1, c->fd_count * sizeof(int));
+    }
+    return fd;
+}
+
+/* A region that can not be used is no error of the protocol: another transport may do. */
+static bool in_region(struct engine_link *link, const struct frame_region *r)
+{
+    struct connection *c = &link->control;
+    struct baton_error error;
+    baton_err err;
+    int fd = -1;
+
+    if (!link->sink || !c->is_unix || r->region >= BATON_POOLS_MAX) {
+        return false;
+    }
+    if (link->region_known[r->region]) {
+        return false; /* told twice; windows may be using the first */
+    }
+    if (r->kind == REGION_MEMFD) {
+        fd = pop_fd(c);
+        if (fd < 0) {
+            return false;
+        }
+        err =
+            region_map(&link->region[r->region], r->region, r->length, r->block_bytes, fd, &error);
+        if (err) {
+            close(fd);
+        } else {
+            link->region[r->region].pidfd = c->pidfd;
+        }
+    } else {
+        err = link->engine->options.movers == 0
+                  ? error_set(&error, BATON_EINVAL,
+                              "memory that can not be mapped needs a mover thread: set movers")
+                  : region_attach(&link->region[r->region], r->region, r->length, r->block_bytes,
+                                  c->pid, c->pidfd, r->base, r->nonce_base, r->nonce, &error);
+    }
+    link->region_known[r->region] = err == BATON_OK;
+    if (err) {
+        engine_log(link->engine, BATON_LOG_WARN, "link %u: region %u can not be read directly: %s",
+                   link->number, r->region, error.text);
+    }
+    return true;
+}
+
+bool frame_in(struct engine_link *link, const struct frame *frame)
+{
+    switch (frame->type) {
+    case FRAME_OPEN:
+        in_open(link, frame);
+        return true;
+    case FRAME_ACCEPT:
+        in_accept(link, frame);
+        return true;
+    case FRAME_COMMITTED:
+        return in_committed(link, frame);
+    case FRAME_REGION:
+        return in_region(link, &frame->region);
+    case FRAME_HELLO:
+    case FRAME_WELCOME:
+    case FRAME_REJECT:
+    case FRAME_BULK:
+        return false; /* only at the start of a connection */
+    default:
+        apply(link, frame, BATON_CAUSE_NONE, false);
+        return true;
+    }
+}

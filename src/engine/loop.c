@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The driver: waits for descriptors, asks and clocks, and feeds the core. */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "util/clock.h"
+
+bool loop_watch(void *arg, struct transport_fd *fd, unsigned events)
+{
+    baton_engine *engine = arg;
+    struct epoll_event event = {.events = events, .data.ptr = fd};
+
+    return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd->fd, &event) == 0;
+}
+
+void loop_rewatch(void *arg, struct transport_fd *fd, unsigned events)
+{
+    baton_engine *engine = arg;
+    struct epoll_event event = {.events = events, .data.ptr = fd};
+    int failed = epoll_ctl(engine->epoll_fd, EPOLL_CTL_MOD, fd->fd, &event);
+
+    BATON_ASSERT(failed == 0); /* needs no memory for what is watched already */
+}
+
+void loop_unwatch(void *arg, struct transport_fd *fd)
+{
+    baton_engine *engine = arg;
+
+    epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, fd->fd, NULL);
+    /* Its memory may go next: events of this batch that were not looked at yet must not reach it.
+     */
+    for (int i = 0; i < engine->batch_count; i++) {
+        if (engine->batch[i].data.ptr == fd) {
+            engine->batch[i].data.ptr = NULL;
+        }
+    }
+}
+
+static void drain_counter(struct transport_fd *fd, unsigned events)
+{
+    uint64_t count;
+    ssize_t got = read(fd->fd, &count, sizeof(count));
+
+    (void)events;
+    (void)got; /* EAGAIN: somebody else's reading is as good */
+}
+
+void loop_wake(baton_engine *engine)
+{
+    const uint64_t one = 1;
+
+    if (!atomic_exchange(&engine->woken, true)) {
+        ssize_t put = write(engine->wake_fd, &one, sizeof(one));
+
+        (void)put; /* EAGAIN: the counter is full, so it is readable */
+    }
+}
+
+baton_err loop_init(baton_engine *engine, struct baton_error *ret_error)
+{
+    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    engine->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    engine->completion_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    engine->wake_watch = (struct transport_fd){.fd = engine->wake_fd, .ready = drain_counter};
+    engine->timer_watch = (struct transport_fd){.fd = engine->timer_fd, .ready = drain_counter};
+    if (engine->epoll_fd < 0 || engine->wake_fd < 0 || engine->completion_fd < 0 ||
+        engine->timer_fd < 0 || !loop_watch(engine, &engine->wake_watch, EPOLLIN) ||
+        !loop_watch(engine, &engine->timer_watch, EPOLLIN)) {
+        return error_system(ret_error, errno, "can not make the engine's event loop");
+    }
+    return BATON_OK;
+}
+
+void loop_fini(baton_engine *engine)
+{
+    const int fds[] = {engine->timer_fd, engine->completion_fd, engine->wake_fd, engine->epoll_fd};
+
+    for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+}
+
+/* ---- asks ---- */
+
+static void answer(struct baton_handoff *h)
+{
+    unsigned asks = atomic_exchange(&h->asks, 0);
+    struct core_event event = {0};
+
+    if (asks & ASK_START) {
+        handoff_start(h);
+    }
+    if (asks & ASK_ADVANCE) {
+        event.type = CORE_EVENT_ADVANCE;
+        event.advance.id = h->id;
+        event.advance.watermark = atomic_load(&h->watermark);
+        engine_apply(h->engine, &event);
+    }
+    if (asks & ASK_CANCEL || (asks & ASK_START && h->engine->closed)) {
+        unsigned scope = atomic_load(&h->cancel);
+
+        event.type = CORE_EVENT_CANCEL;
+        event.cancel.side = h->side;
+        event.cancel.id = h->id;
+        event.cancel.scope = scope ? (baton_cancel_scope)(scope - 1) : BATON_CANCEL_ATTEMPT;
+        event.cancel.cause = asks & ASK_CANCEL ? BATON_CAUSE_CANCEL : BATON_CAUSE_CLOSING;
+        engine_apply(h->engine, &event);
+    }
+}
+
+/* Everybody is told that the engine closes; other decode servers may fetch what was fetched here.
+ */
+static void close_all(baton_engine *engine)
+{
+    const uint32_t count[2] = {engine->options.offers_max, engine->options.fetches_max};
+
+    engine->closed = true;
+    for (int side = 0; side < 2; side++) {
+        for (uint32_t i = 0; i < count[side]; i++) {
+            struct core_event event = {.type = CORE_EVENT_CANCEL};
+            struct baton_handoff *h;
+
+            pthread_mutex_lock(&engine->table_lock);
+            h = engine->table[side][i];
+            pthread_mutex_unlock(&engine->table_lock);
+            if (!h) {
+                continue;
+            }
+            /* One that was entered and not started yet is cancelled when it starts; here it is
+             * unknown, so inert. */
+            event.cancel.side = (enum core_side)side;
+            event.cancel.id = h->id;
+            event.cancel.scope = BATON_CANCEL_ATTEMPT;
+            event.cancel.cause = BATON_CAUSE_CLOSING;
+            engine_apply(engine, &event);
+        }
+    }
+}
+
+void loop_asks(baton_engine *engine)
+{
+    struct baton_handoff *newest, *oldest = NULL;
+
+    newest = atomic_exchange_explicit(&engine->asking, NULL, memory_order_acquire);
+    while (newest) {
+        struct baton_handoff *next = newest->ask_next;
+
+        newest->ask_next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        struct baton_handoff *h = oldest;
+
+        oldest = h->ask_next;
+        /* From here on it can be pushed again; its bits are read afterwards, so no ask is missed.
+         */
+        atomic_store(&h->asked, false);
+        answer(h);
+        handoff_unref(h);
+    }
+    if (atomic_load(&engine->closing) && !engine->closed) {
+        close_all(engine);
+    }
+}
+
+/* ---- a step ---- */
+
+static void tick(baton_engine *engine, uint64_t now_us)
+{
+    if (now_us < engine->next_tick_us) {
+        return;
+    }
+    engine->next_tick_us = now_us + ENGINE_TICK_MS * 1000;
+    greet_tick(engine, now_us);
+    for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
+        baton_pool *pool;
+
+        pthread_mutex_lock(&engine->table_lock);
+        pool = engine->pools[i];
+        if (pool) {
+            pool_scan(pool);
+        }
+        pthread_mutex_unlock(&engine->table_lock);
+    }
+}
+
+/* Nothing needs the tick while there are no handshakes and nothing to scan: an idle engine sleeps.
+ */
+static bool needs_tick(const baton_engine *engine)
+{
+    for (unsigned i = 0; i < ENGINE_GREETERS_MAX; i++) {
+        if (engine->greeters[i].watch.fd >= 0) {
+            return true;
+        }
+    }
+    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+        if (engine->links[i].core_knows && !engine->links[i].up) {
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < engine->listeners; i++) {
+        if (engine->listener[i].paused) {
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
+        if (engine->pools[i] && engine->pools[i]->flags & BATON_POOL_CHECK) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t next_deadline(const baton_engine *engine)
+{
+    uint64_t due = core_deadline(engine->core);
+
+    return needs_tick(engine) && engine->next_tick_us < due ? engine->next_tick_us : due;
+}
+
+static int wait_ms(const baton_engine *engine, int timeout_ms, uint64_t now_us)
+{
+    uint64_t due = next_deadline(engine), wait;
+
+    if (due <= now_us) {
+        return 0;
+    }
+    if (due == CORE_NEVER) {
+        return timeout_ms;
+    }
+    wait = (due - now_us + 999) / 1000;
+    if (wait > 3600000) {
+        wait = 3600000;
+    }
+    return timeout_ms < 0 || wait < (uint64_t)timeout_ms ? (int)wait : timeout_ms;
+}
+
+/* For a caller that sleeps on our descriptor: make it readable when the next clock runs out, or
+ * now. */
+static void set_timer(baton_engine *engine, bool busy)
+{
+    uint64_t due = busy ? 1 : next_deadline(engine);
+    struct itimerspec at = {0};
+
+    if (due != CORE_NEVER) {
+        at.it_value.tv_sec = (time_t)(due / 1000000);
+        at.it_value.tv_nsec = (long)(due % 1000000 * 1000) + 1;
+    }
+    timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static bool progress(baton_engine *engine)
+{
+    bool more = false;
+
+    for (unsigned i = 0; i < engine->transport_count; i++) {
+        const struct engine_transport *t = &engine->transports[i];
+
+        more = t->ops->progress(t->transport) || more;
+    }
+    engine_settle(engine);
+    return more;
+}
+
+void loop_step(baton_engine *engine, int timeout_ms)
+{
+    const struct core_event time_passes = {.type = CORE_EVENT_TICK};
+    bool busy;
+
+    /* First: what is asked from here on wakes the wait below. */
+    atomic_store(&engine->woken, false);
+    loop_asks(engine);
+    busy = progress(engine);
+    link_flush_all(engine);
+    engine->batch_count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
+                                     busy ? 0 : wait_ms(engine, timeout_ms, clock_now_us()));
+    for (int i = 0; i < engine->batch_count; i++) {
+        struct transport_fd *fd = engine->batch[i].data.ptr;
+
+        if (fd) {
+            fd->ready(fd, engine->batch[i].events);
+            engine_settle(engine);
+        }
+    }
+    engine->batch_count = 0;
+    loop_asks(engine);
+    busy = progress(engine);
+    engine_apply(engine, &time_passes);
+    tick(engine, clock_now_us());
+    link_flush_all(engine);
+    if (engine->options.progress == BATON_PROGRESS_CALLER) {
+        set_timer(engine, busy);
+    }
+}

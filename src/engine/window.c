@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Windows and serves: what the engine lends to transports, and what they tell it. */
+#include "engine/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/clock.h"
+#include "util/sabotage.h"
+
+/* ---- upcalls ---- */
+
+static unsigned transport_index(const baton_engine *engine, const struct transport_ops *ops)
+{
+    unsigned i = 0;
+
+    while (engine->transports[i].ops != ops) {
+        i++;
+        BATON_ASSERT(i < engine->transport_count);
+    }
+    return i;
+}
+
+/* Only tcp has its source's own code move the bytes. */
+static const struct transport_ops *serving = &transport_tcp;
+
+static void window_back(struct engine_link *link)
+{
+    BATON_ASSERT(link->out > 0);
+    link->out--;
+    link_released(link);
+}
+
+static void window_done(void *arg, struct transport_window *window)
+{
+    baton_engine *engine = arg;
+    struct engine_window *w = (struct engine_window *)window;
+
+    window_back(&engine->links[window->engine_link]);
+    w->busy = false;
+    if (w->orphan) { /* sabotage: it was counted as done long ago */
+        w->next = engine->windows_free;
+        engine->windows_free = w;
+        return;
+    }
+    w->next = engine->windows_done;
+    engine->windows_done = w;
+}
+
+static void serve_done(void *arg, struct transport_serve *serve)
+{
+    baton_engine *engine = arg;
+
+    window_back(&engine->links[serve->engine_link]);
+    serve->next = engine->serves_done;
+    engine->serves_done = serve;
+}
+
+static void link_broken(void *arg, uint32_t link, const char *why)
+{
+    baton_engine *engine = arg;
+
+    engine_log(engine, BATON_LOG_WARN, "link %u: %s", link, why);
+    engine->links[link].broken = true;
+    engine->links[link].broken_cause = BATON_CAUSE_LINK_CLOSED;
+    link_attend(&engine->links[link]);
+}
+
+static void read_request(void *arg, uint32_t link, const struct transport_read *read)
+{
+    baton_engine *engine = arg;
+    struct core_event event = {.type = CORE_EVENT_READ, .link = link};
+
+    event.read.offer_id = read->offer_id;
+    event.read.fetch_id = read->fetch_id;
+    event.read.attempt = read->attempt;
+    event.read.slot = read->slot;
+    event.read.offset = read->offset;
+    event.read.length = read->length;
+    if (!engine->serve_spare) {
+        engine->serve_spare = malloc(sizeof(*engine->serve_spare));
+    }
+    if (!engine->serve_spare) {
+        /* A peer that got no answer would wait for ever: the end of the link is one. */
+        serving->refuse(engine->links[link].transport[transport_index(engine, serving)], read->own);
+        link_broken(engine, link, "no memory to serve a read");
+        return;
+    }
+    engine->read_own = read->own;
+    engine_apply(engine, &event);
+}
+
+static void heard(void *arg, uint32_t link)
+{
+    baton_engine *engine = arg;
+
+    engine->links[link].heard = true;
+    link_attend(&engine->links[link]);
+}
+
+static void wake(void *arg)
+{
+    loop_wake(arg);
+}
+
+static void log_line(void *arg, baton_log_level level, const char *text)
+{
+    engine_log(arg, level, "%s", text);
+}
+
+baton_err windows_init(baton_engine *engine, struct baton_error *ret_error)
+{
+    const struct transport_host host = {.arg = engine,
+                                        .window_done = window_done,
+                                        .read_request = read_request,
+                                        .serve_done = serve_done,
+                                        .link_broken = link_broken,
+                                        .heard = heard,
+                                        .watch = loop_watch,
+                                        .rewatch = loop_rewatch,
+                                        .unwatch = loop_unwatch,
+                                        .wake = wake,
+                                        .log = log_line};
+    const struct transport_options options = {.movers = (unsigned)engine->options.movers,
+                                              .slice_bytes = engine->options.slice_bytes,
+                                              .window_bytes = engine->options.window_bytes,
+                                              .links_max = engine->options.links_max,
+                                              .windows_max = ENGINE_WINDOWS_MAX};
+
+    engine->windows = calloc(ENGINE_WINDOWS_MAX, sizeof(*engine->windows));
+    if (!engine->windows) {
+        return error_set(ret_error, BATON_ENOMEM, "no memory for %d windows", ENGINE_WINDOWS_MAX);
+    }
+    for (unsigned i = 0; i < ENGINE_WINDOWS_MAX; i++) {
+        engine->windows[i].next = engine->windows_free;
+        engine->windows_free = &engine->windows[i];
+    }
+    for (unsigned i = 0; i < engine->transport_count; i++) {
+        struct engine_transport *t = &engine->transports[i];
+        baton_err err = t->ops->create(&host, &options, &t->transport, ret_error);
+
+        if (err) {
+            return err;
+        }
+    }
+    return BATON_OK;
+}
+
+void windows_fini(baton_engine *engine)
+{
+    for (unsigned i = 0; i < engine->transport_count; i++) {
+        if (engine->transports[i].transport) {
+            engine->transports[i].ops->destroy(engine->transports[i].transport);
+        }
+    }
+    free(engine->windows);
+    free(engine->serve_spare);
+}
+
+/* ---- windows ---- */
+
+static const char *tcp_address(const struct ticket *ticket)
+{
+    for (unsigned i = 0; i < ticket->endpoint_count; i++) {
+        if (strncmp(ticket->endpoint[i], "tcp:", 4) == 0) {
+            return ticket->endpoint[i] + 4;
+        }
+    }
+    return NULL;
+}
+
+struct transport_link *window_link(struct engine_link *link, unsigned transport)
+{
+    const struct engine_transport *t = &link->engine->transports[transport];
+    struct frame bulk = {.type = FRAME_BULK, .bulk.magic = WIRE_MAGIC};
+    uint8_t preface[FRAME_HEAD_BYTES + FRAME_FIXED_BYTES_MAX];
+    struct transport_link_args args = {.link = link->number, .sink = link->sink};
+    struct baton_error error;
+
+    if (link->transport[transport] || !link->up) {
+        return link->transport[transport];
+    }
+    memcpy(bulk.bulk.expected, link->incarnation, ID_BYTES);
+    memcpy(bulk.bulk.link_id, link->id, ID_BYTES);
+    args.tcp_address = link->sink ? tcp_address(&link->ticket) : NULL;
+    args.preface = preface;
+    args.preface_length = frame_encode(&bulk, preface);
+    if (t->ops->link_open(t->transport, &args, &link->transport[transport], &error)) {
+        engine_log(link->engine, BATON_LOG_ERROR, "link %u, %s: %s", link->number, t->ops->name,
+                   error.text);
+        link->transport[transport] = NULL;
+    }
+    return link->transport[transport];
+}
+
+void window_start(baton_engine *engine, const struct core_action *a)
+{
+    struct baton_handoff *h = engine->table[CORE_FETCH][a->index];
+    struct engine_window *w = engine->windows_free;
+    struct transport_link *link = h->link ? window_link(h->link, h->transport) : NULL;
+
+    BATON_ASSERT(h->id == a->copy.id && h->accepted);
+    BATON_ASSERT(w); /* the core starts at most as many as there are */
+    engine->windows_free = w->next;
+    w->orphan = false;
+    w->window = (struct transport_window){.link = link,
+                                          .plan = &h->plan,
+                                          .sink_base = h->pool->memory,
+                                          .region = h->region,
+                                          .stop = &h->stop,
+                                          .offset = a->copy.offset,
+                                          .length = a->copy.length,
+                                          .fetch_id = h->id,
+                                          .offer_id = h->fetch.offer_id,
+                                          .attempt = h->attempt,
+                                          .slot = h->fetch.slot};
+    if (!link) {
+        /* The link is being lost, or could not be opened: its loss, or the read's failure, ends the
+         * fetch. */
+        w->window.status = h->link && h->link->up ? TRANSPORT_FAILED : TRANSPORT_ABORTED;
+        w->next = engine->windows_done;
+        engine->windows_done = w;
+        return;
+    }
+    w->busy = true;
+    w->window.engine_link = h->link->number;
+    h->link->out++;
+    h->transports_used |= engine->transports[h->transport].ops->bit;
+    engine->transports[h->transport].ops->post(&w->window);
+}
+
+#ifdef BATON_TEST_BUILD
+/* Sabotage: tell the core that the windows have stopped, and let them go on. */
+static bool let_run(baton_engine *engine, struct baton_handoff *h)
+{
+    for (unsigned i = 0; i < ENGINE_WINDOWS_MAX && BATON_SABOTAGE(LATE_MOVER); i++) {
+        struct engine_window *w = &engine->windows[i], *told = engine->windows_free;
+
+        if (!w->busy || w->orphan || w->window.fetch_id != h->id || !told) {
+            continue;
+        }
+        handoff_ref(h); /* never dropped: the window goes on using its plan */
+        w->orphan = true;
+        engine->windows_free = told->next;
+        told->window = w->window;
+        told->window.status = TRANSPORT_ABORTED;
+        told->next = engine->windows_done;
+        engine->windows_done = told;
+    }
+    return BATON_SABOTAGE(LATE_MOVER);
+}
+#else
+static bool let_run(baton_engine *engine, struct baton_handoff *h)
+{
+    (void)engine;
+    (void)h;
+    return false;
+}
+#endif
+
+void window_stop(baton_engine *engine, const struct core_action *a)
+{
+    struct baton_handoff *h = engine->table[CORE_FETCH][a->index];
+
+    BATON_ASSERT(h->id == a->copy.id);
+    if (let_run(engine, h)) {
+        return;
+    }
+    atomic_store(&h->stop, true);
+    if (h->link && h->link->transport[h->transport]) {
+        engine->transports[h->transport].ops->stop(h->link->transport[h->transport], h->id);
+    }
+}
+
+/* ---- serves ---- */
+
+void serve_free(struct transport_serve *serve)
+{
+    free(serve);
+}
+
+void serve_start(baton_engine *engine, const struct core_action *a)
+{
+    struct baton_handoff *h = engine->table[CORE_OFFER][a->index];
+    struct engine_link *link = &engine->links[a->link];
+    struct transport_serve *serve = engine->serve_spare;
+    unsigned transport = transport_index(engine, serving);
+
+    engine->serve_spare = NULL;
+    *serve = (struct transport_serve){.engine_link = link->number};
+    serve->link = link->transport[transport];
+    serve->plan = &h->plan;
+    serve->source_base = h->pool->memory;
+    serve->offset = a->serve.offset;
+    serve->length = a->serve.length;
+    serve->offer_id = h->id;
+    serve->fetch_id = a->serve.fetch_id;
+    serve->attempt = a->serve.attempt;
+    serve->slot = a->slot;
+    link->out++;
+    h->transports_used |= serving->bit;
+    engine->counts.bytes_served += a->serve.length;
+    serving->serve(serve, engine->read_own);
+}
+
+void serve_refuse(baton_engine *engine, const struct core_action *a)
+{
+    const struct engine_link *link = &engine->links[a->link];
+
+    serving->refuse(link->transport[transport_index(engine, serving)], engine->read_own);
+}
+
+void serve_stop(baton_engine *engine, const struct core_action *a)
+{
+    /* The slot may have been leased over several links in its life; the attempt is on one of them.
+     */
+    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+        const struct engine_link *link = &engine->links[i];
+        struct transport_link *t =
+            link->used ? link->transport[transport_index(engine, serving)] : NULL;
+
+        if (t && !link->sink) {
+            serving->serve_stop(t, a->serve.id, a->slot, a->serve.attempt);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading the answers of a source: DATA, payload, TRAILER.  The payload goes straight into the
+ * window's blocks.
+ *
+ * What a peer can do here: break its link, fail windows, and decide what the bytes of a window that
+ * was requested from it are.  It can not choose where they go: place and length are those of the
+ * oldest request that was sent, and an answer that names another is a protocol error.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "transport/tcp.h"
+#include "util/assert.h"
+#include "util/error.h"
+
+/* One readv(): what it may fill. */
+struct reading {
+    struct iovec iov[TCP_IOV_MAX];
+    int count;
+    uint64_t payload; /* bytes of payload asked for */
+    uint64_t stage;   /* bytes asked for after them */
+};
+
+static void add(struct reading *reading, void *base, uint64_t length)
+{
+    BATON_ASSERT(reading->count < TCP_IOV_MAX);
+    reading->iov[reading->count++] = (struct iovec){.iov_base = base, .iov_len = length};
+}
+
+/* The next blocks of a window, from where the last byte landed. */
+static void add_blocks(struct reading *reading, struct transport_window *window)
+{
+    struct plan_span span;
+
+    plan_cursor_init(&window->cursor, window->plan, window->offset + window->landed,
+                     window->length - window->landed);
+    for (int spans = 0; spans < TCP_SPANS_MAX && reading->payload < TCP_BATCH_BYTES; spans++) {
+        if (!plan_next(&window->cursor, TCP_BATCH_BYTES - reading->payload, &span)) {
+            break;
+        }
+        add(reading, window->sink_base + span.sink_offset, span.length);
+        reading->payload += span.length;
+    }
+    BATON_ASSERT(reading->payload <= window->length - window->landed);
+}
+
+static void add_discard(struct reading *reading, unsigned char *discard, uint64_t left)
+{
+    while (left && reading->payload < TCP_BATCH_BYTES) {
+        uint64_t length = left < TCP_FILLER_BYTES ? left : TCP_FILLER_BYTES;
+
+        add(reading, discard, length);
+        reading->payload += length;
+        left -= length;
+    }
+}
+
+/* Bytes that the stage still lacks for the parts that come after the payload.  The next payload
+ * must not get into it, so it never asks beyond the next DATA header. */
+static size_t stage_room(const struct tcp_sink *sink)
+{
+    size_t whole = sink->expect == TCP_EXPECT_DATA ? BULK_DATA_BYTES : TCP_STAGE_BYTES;
+
+    BATON_ASSERT(sink->staged < whole);
+    return whole - sink->staged;
+}
+
+static void prepare(struct transport_link *link, struct reading *reading)
+{
+    struct tcp_sink *sink = &link->at_sink;
+    uint64_t left = 0;
+
+    reading->count = 0;
+    reading->payload = reading->stage = 0;
+    if (sink->expect == TCP_EXPECT_PAYLOAD) {
+        struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+
+        left = awaited->length - awaited->got;
+        if (awaited->window) {
+            BATON_ASSERT(awaited->window->landed == awaited->got);
+            add_blocks(reading, awaited->window);
+        } else {
+            add_discard(reading, link->transport->discard, left);
+        }
+    }
+    if (reading->payload == left) {
+        reading->stage = stage_room(sink);
+        add(reading, sink->stage + sink->staged, reading->stage);
+    }
+}
+
+static void unstage(struct tcp_sink *sink, size_t length)
+{
+    BATON_ASSERT(length <= sink->staged);
+    sink->staged -= length;
+    memmove(sink->stage, sink->stage + length, sink->staged);
+}
+
+/* The oldest request is answered.  Its window goes back, unless that was done before. */
+static void answered(struct transport_link *link, enum transport_status status)
+{
+    struct transport_window *window = tcp_awaited_oldest(link)->window;
+
+    link->at_sink.awaited_first++;
+    link->at_sink.expect = TCP_EXPECT_DATA;
+    if (window) {
+        tcp_window_give_back(link, window, status);
+    }
+}
+
+static void parse_data(struct transport_link *link)
+{
+    const struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+    struct tcp_sink *sink = &link->at_sink;
+    struct bulk_data data;
+
+    if (!bulk_data_decode(sink->stage, &data)) {
+        tcp_link_break_protocol(link, "a malformed DATA header");
+    } else if (data.fetch_id != awaited->fetch_id || data.attempt != awaited->attempt ||
+               data.offset != awaited->offset) {
+        tcp_link_break_protocol(link, "DATA that does not answer the oldest READ");
+    } else if (data.status == BULK_REFUSED) {
+        unstage(sink, BULK_DATA_BYTES);
+        answered(link, TRANSPORT_ABORTED);
+    } else if (data.length != awaited->length) {
+        tcp_link_break_protocol(link, "DATA of another length than its READ");
+    } else {
+        unstage(sink, BULK_DATA_BYTES);
+        sink->expect = TCP_EXPECT_PAYLOAD;
+    }
+}
+
+static void parse_trailer(struct transport_link *link)
+{
+    const struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+    struct tcp_sink *sink = &link->at_sink;
+    struct bulk_trailer trailer;
+
+    BATON_ASSERT(awaited->got == awaited->length);
+    if (!bulk_trailer_decode(sink->stage, &trailer)) {
+        tcp_link_break_protocol(link, "a malformed TRAILER");
+    } else if (trailer.bytes > awaited->length ||
+               (trailer.status == BULK_OK && trailer.bytes != awaited->length)) {
+        tcp_link_break_protocol(link, "a TRAILER with a wrong count of bytes");
+    } else {
+        unstage(sink, BULK_TRAILER_BYTES);
+        answered(link, trailer.status == BULK_OK ? TRANSPORT_OK : TRANSPORT_ABORTED);
+    }
+}
+
+/* Go on as far as the bytes in the stage lead.  The link may end within. */
+static void parse(struct transport_link *link)
+{
+    struct tcp_sink *sink = &link->at_sink;
+
+    while (link->state == TCP_OPEN) {
+        const struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+
+        if (!awaited && sink->staged) {
+            tcp_link_break_protocol(link, "bytes that answer no READ");
+            return;
+        }
+        if (sink->expect == TCP_EXPECT_DATA && sink->staged >= BULK_DATA_BYTES) {
+            parse_data(link);
+        } else if (sink->expect == TCP_EXPECT_PAYLOAD && awaited->got == awaited->length) {
+            sink->expect = TCP_EXPECT_TRAILER;
+        } else if (sink->expect == TCP_EXPECT_TRAILER && sink->staged >= BULK_TRAILER_BYTES) {
+            parse_trailer(link);
+        } else {
+            return;
+        }
+    }
+}
+
+static void count(struct transport_link *link, const struct reading *reading, uint64_t length)
+{
+    uint64_t payload = length < reading->payload ? length : reading->payload;
+
+    if (payload) {
+        struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+
+        awaited->got += payload;
+        if (awaited->window) {
+            awaited->window->landed += payload;
+        }
+    }
+    link->at_sink.staged += length - payload;
+    BATON_ASSERT(link->at_sink.staged <= TCP_STAGE_BYTES);
+}
+
+static bool read_ended(struct transport_link *link)
+{
+    struct baton_error why;
+
+    error_set(&why, BATON_ECLOSED, "bulk connection to %s: closed by the peer",
+              link->at_sink.address_text);
+    tcp_link_break(link, &why);
+    return false;
+}
+
+static bool read_failed(struct transport_link *link, int errno_value)
+{
+    if (errno_value == EINTR) {
+        return true;
+    }
+    if (errno_value != EAGAIN) {
+        tcp_link_break_system(link, errno_value, "read");
+    }
+    return false;
+}
+
+/* A flag may have been set since the last call: then no byte is copied for its window any more. */
+static void heed_flag(struct transport_link *link)
+{
+    const struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+
+    if (awaited && awaited->window &&
+        atomic_load_explicit(awaited->window->stop, memory_order_relaxed)) {
+        tcp_sink_stop(link, NULL);
+    }
+}
+
+/* One system call.  False: nothing more is there, or the link is gone. */
+static bool receive(struct transport_link *link)
+{
+    const struct transport_host *host = &link->transport->host;
+    struct reading reading;
+    ssize_t length;
+
+    heed_flag(link);
+    if (link->state != TCP_OPEN) {
+        return false;
+    }
+    prepare(link, &reading);
+    length = readv(link->watch.fd, reading.iov, reading.count);
+    if (length <= 0) {
+        return length < 0 ? read_failed(link, errno) : read_ended(link);
+    }
+    count(link, &reading, (uint64_t)length);
+    host->heard(host->arg, link->number);
+    parse(link);
+    /* After a short read the socket is empty: save the call that would say so. */
+    return (uint64_t)length == reading.payload + reading.stage && link->state == TCP_OPEN;
+}
+
+void tcp_sink_receive(struct transport_link *link)
+{
+    for (int calls = 0; calls < TCP_CALLS_MAX; calls++) {
+        if (!receive(link)) {
+            break;
+        }
+    }
+}

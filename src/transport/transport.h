@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a transport is: the part that moves the bytes of windows from a source's pool into a sink's.
+ *
+ * All functions of an ops table, and all upcalls, run on the engine's driving thread, with no lock
+ * held.  A transport may have threads of its own; they decide nothing, and their results come back
+ * through `progress`.
+ *
+ * Obligations of every transport (tests/conform runs one suite on each):
+ *  1. A posted window is given back by host->window_done() exactly once, also when its link closes.
+ * After that the transport reads and writes no byte on behalf of it, ever.
+ *  2. stop() takes effect at once: windows of that fetch that no thread is copying are given back
+ * before it returns, and one that a thread is copying is given back after at most one slice.
+ * `*window->stop` says the same, without the call, from any thread: no slice starts once it is
+ * true.
+ *  3. The same for the source's reads: serve, serve_stop, host->serve_done().
+ *  4. TRANSPORT_OK means that all bytes of the window were copied, while the peer's process was
+ * alive.
+ *  5. A peer can fail windows and break its link; it can not make a transport write outside a
+ * window's blocks, block the driving thread, or end the process.
+ *  6. Nothing is allocated in stop and serve_stop.
+ */
+#ifndef BATON_TRANSPORT_TRANSPORT_H
+#define BATON_TRANSPORT_TRANSPORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "baton.h"
+#include "layout/layout.h"
+
+enum transport_status {
+    TRANSPORT_OK = 0,
+    TRANSPORT_ABORTED,   /* stopped, or the link was closed */
+    TRANSPORT_FAILED,    /* the memory could not be read, or the peer did not serve it */
+    TRANSPORT_PEER_DEAD, /* the peer's process ended */
+};
+
+struct transport;
+struct transport_link;
+
+/* A descriptor that the engine's event loop watches for a transport. */
+struct transport_fd {
+    int fd;
+    void (*ready)(struct transport_fd *self,
+                  unsigned events); /* EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP */
+};
+
+/* Memory of the peer that this side may read (sink). */
+struct transport_region {
+    uint32_t id;
+    bool process;    /* read with process_vm_readv; else mapped at `map` */
+    uint64_t length; /* bytes */
+    uint64_t block_bytes;
+    const unsigned char *map;
+    uint64_t remote_base;
+    pid_t pid; /* from the kernel */
+    int pidfd; /* of the same process; borrowed */
+};
+
+/* Part of a fetch that is to be copied (sink).  The engine owns the memory; it is lent from post()
+ * to window_done(). */
+struct transport_window {
+    struct transport_window *next; /* for the transport's own queue */
+    struct transport_link *link;
+    const struct plan *plan;               /* borrowed */
+    unsigned char *sink_base;              /* the sink's pool */
+    const struct transport_region *region; /* shm only */
+    const atomic_bool *stop;
+    uint64_t offset, length; /* plan bytes */
+    uint64_t fetch_id;
+    uint64_t offer_id;
+    uint64_t attempt;
+    uint32_t slot;
+    uint32_t engine_link; /* the engine's own */
+    /* The transport's own, zero when posted. */
+    struct plan_cursor cursor;
+    uint64_t own[4];
+    /* Results, set before window_done(). */
+    enum transport_status status;
+    uint64_t landed; /* bytes copied into blocks, useful or not */
+};
+
+/* A window that a sink asked for and that this side's own code sends (source; tcp). */
+struct transport_serve {
+    struct transport_serve *next;
+    struct transport_link *link;
+    const struct plan *plan; /* source's side only; borrowed */
+    const unsigned char *source_base;
+    uint64_t offset, length;
+    uint64_t offer_id;
+    uint64_t fetch_id;
+    uint64_t attempt;
+    uint32_t slot;
+    uint32_t engine_link; /* the engine's own */
+    /* The transport's own, zero when served. */
+    struct plan_cursor cursor;
+    uint64_t own[4];
+};
+
+/* A sink's request for a window, as it came from the peer: nothing in it is to be trusted. */
+struct transport_read {
+    uint64_t offer_id;
+    uint64_t fetch_id;
+    uint64_t attempt;
+    uint32_t slot;
+    uint64_t offset, length;
+    uint64_t own; /* the transport's name for the request: give it back in serve() or refuse() */
+};
+
+/* Upcalls to the engine. */
+struct transport_host {
+    void *arg;
+    void (*window_done)(void *arg, struct transport_window *window);
+    void (*read_request)(void *arg, uint32_t link, const struct transport_read *read);
+    void (*serve_done)(void *arg, struct transport_serve *serve);
+    /* The link's bulk connection is gone: the engine closes the whole link (calling link_close())
+     * soon, not within. */
+    void (*link_broken)(void *arg, uint32_t link, const char *why);
+    /* Bytes came from the peer: proof that the link is alive. */
+    void (*heard)(void *arg, uint32_t link);
+    bool (*watch)(void *arg, struct transport_fd *fd,
+                  unsigned events); /* false: out of resources */
+    void (*rewatch)(void *arg, struct transport_fd *fd, unsigned events);
+    void (*unwatch)(void *arg, struct transport_fd *fd);
+    void (*wake)(void *arg); /* any thread: progress() has something to do */
+    void (*log)(void *arg, baton_log_level level, const char *text);
+};
+
+struct transport_options {
+    unsigned movers; /* threads that copy; 0: progress() copies */
+    uint32_t slice_bytes;
+    uint32_t window_bytes;
+    unsigned links_max;
+    unsigned windows_max; /* windows, and serves, under way at once */
+};
+
+/* How to reach the peer of a link; all borrowed during the call. */
+struct transport_link_args {
+    uint32_t link; /* the engine's number, for the upcalls */
+    bool sink;     /* this side reads */
+    const char
+        *tcp_address;       /* sink: "ADDRESS:PORT" for bulk connections; NULL when there is none */
+    const uint8_t *preface; /* sink: what to send first on a bulk connection */
+    size_t preface_length;
+};
+
+struct transport_ops {
+    const char *name;
+    uint32_t bit; /* WIRE_TRANSPORT_... */
+
+    baton_err (*create)(const struct transport_host *host, const struct transport_options *options,
+                        struct transport **ret_transport, struct baton_error *ret_error);
+    /* Ends the threads.  All links are closed and all windows given back. */
+    void (*destroy)(struct transport *transport);
+
+    baton_err (*link_open)(struct transport *transport, const struct transport_link_args *args,
+                           struct transport_link **ret_link, struct baton_error *ret_error);
+    /*
+     * No new work.  Windows and serves that no thread is copying are given back before it returns;
+     * the rest through progress().  The link's memory is freed by the transport once the last was
+     * given back.
+     */
+    void (*link_close)(struct transport_link *link);
+    /* Source: a connection whose preface the engine read and checked; `early` are bytes that were
+       read after it. Takes the descriptor, also on an error. */
+    baton_err (*adopt)(struct transport_link *link, int fd, const uint8_t *early,
+                       size_t early_length);
+
+    void (*post)(struct transport_window *window);
+    void (*stop)(struct transport_link *link, uint64_t fetch_id);
+
+    /* The answer to read_request(): either of them, exactly once, within the upcall. */
+    void (*serve)(struct transport_serve *serve, uint64_t own);
+    void (*refuse)(struct transport_link *link, uint64_t own);
+    void (*serve_stop)(struct transport_link *link, uint64_t offer_id, uint32_t slot,
+                       uint64_t attempt);
+
+    /* Give back what threads have finished and, without movers, copy one slice.  True: call again
+     * without waiting. */
+    bool (*progress)(struct transport *transport);
+};
+
+extern const struct transport_ops
+    transport_shm; /* link_open's tcp_address and preface, adopt, serve...: unused, NULL */
+extern const struct transport_ops transport_tcp;
+
+/*
+ * Memory of this process for peers to read, and of peers for this process: used by the engine for
+ * the shm transport.
+ */
+
+/* Reopen a pool's memfd for reading only.  Returns the descriptor; -1 and errno. */
+int region_export(int memfd);
+
+/*
+ * Make a region of what a peer sent.  MEMFD: checks the seals (no shrinking, no growing) and the
+ * size, maps it read-only; takes `fd` on success.  PROCESS: reads `nonce` at `nonce_base` and
+ * compares. Errors say why and what to do (Yama, seccomp, another user or namespace):
+ * BATON_ESYSTEM, BATON_EINVAL.
+ */
+baton_err region_map(struct transport_region *ret_region, uint32_t id, uint64_t length,
+                     uint64_t block_bytes, int fd, struct baton_error *ret_error);
+baton_err region_attach(struct transport_region *ret_region, uint32_t id, uint64_t length,
+                        uint64_t block_bytes, pid_t pid, int pidfd, uint64_t base,
+                        uint64_t nonce_base, const uint8_t nonce[16],
+                        struct baton_error *ret_error);
+/* No window may use it any more. */
+void region_unmap(struct transport_region *region);
+
+#endif

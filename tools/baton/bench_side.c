@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One process's side of a bench pair.  Knows nothing of the other process, nor of timing. */
+#include "bench_side.h"
+#include "util/clock.h"
+#include "util/error.h"
+#include "util/prng.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* A word of the payload that says which bench, block and place it belongs to. */
+static uint64_t payload_word(uint64_t seed, uint64_t place)
+{
+    uint64_t word = seed + place * UINT64_C(0x9e3779b97f4a7c15);
+
+    word = (word ^ (word >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    word = (word ^ (word >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return word ^ (word >> 31);
+}
+
+void payload_fill(const struct bench_setup *setup, size_t index, unsigned char *block)
+{
+    uint64_t *words = (uint64_t *)block;
+    size_t count = setup->block_bytes / sizeof(*words);
+
+    for (size_t i = 0; i < count; i++) {
+        words[i] = payload_word(setup->seed, index * count + i);
+    }
+}
+
+bool payload_check(const struct bench_setup *setup, size_t index, const unsigned char *block)
+{
+    const uint64_t *words = (const uint64_t *)block;
+    size_t count = setup->block_bytes / sizeof(*words);
+    uint64_t different = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        different |= words[i] ^ payload_word(setup->seed, index * count + i);
+    }
+    return !different;
+}
+
+void side_fill(const struct bench_side *side)
+{
+    for (size_t i = 0; i < side->setup.blocks; i++) {
+        payload_fill(&side->setup, i, side_block(side, i));
+    }
+}
+
+void side_wipe(const struct bench_side *side)
+{
+    for (size_t i = 0; i < side->setup.blocks; i++) {
+        memset(side_block(side, i), 0xee, side->setup.block_bytes);
+    }
+}
+
+baton_err side_verify(const struct bench_side *side, const char *whose,
+                      struct baton_error *ret_error)
+{
+    for (size_t i = 0; i < side->setup.blocks; i++) {
+        if (!payload_check(&side->setup, i, side_block(side, i))) {
+            return error_set(ret_error, BATON_EENDED, "%s: wrong bytes in block %zu of %zu", whose,
+                             i, side->setup.blocks);
+        }
+    }
+    return BATON_OK;
+}
+
+unsigned char *side_block(const struct bench_side *side, size_t index)
+{
+    return baton_pool_block(side->pool, side->blocks[index]);
+}
+
+void bench_permutation(const struct bench_setup *setup, bool source, uint32_t *ret_order)
+{
+    struct prng prng;
+
+    prng_init(&prng, setup->seed * 2 + source);
+    for (size_t i = 0; i < setup->blocks; i++) {
+        size_t j = prng_below(&prng, i + 1);
+
+        ret_order[i] = ret_order[j];
+        ret_order[j] = (uint32_t)i;
+    }
+}
+
+static void on_outcome(baton_handoff *handoff, void *arg, const struct baton_result *result)
+{
+    struct watched *watched = arg;
+
+    (void)handoff;
+    watched->outcome_ns = clock_now_ns();
+    watched->result = *result;
+    if (watched->tell_outcome) {
+        eventfd_write(watched->outcome_fd, 1);
+    }
+}
+
+static void on_doubt(baton_handoff *handoff, void *arg, baton_cause cause)
+{
+    (void)handoff;
+    (void)arg;
+    (void)cause; /* the time to the receipt will show it */
+}
+
+static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_receipt *receipt)
+{
+    struct watched *watched = arg;
+
+    (void)handoff;
+    watched->receipt = *receipt;
+    eventfd_write(watched->quiet_fd, 1);
+}
+
+static void on_trace(void *arg, const struct baton_trace *trace)
+{
+    struct watched *watched = trace->arg;
+
+    (void)arg;
+    if (watched && watched->step != BATON_STAGE_NONE && trace->to == watched->step &&
+        trace->bytes_landed >= watched->step_bytes) {
+        watched->step = BATON_STAGE_NONE;
+        eventfd_write(watched->step_fd, 1);
+    }
+}
+
+static baton_err engine_make(struct bench_side *side, struct baton_error *ret_error)
+{
+    const char *transport = side->setup.transport == BENCH_TCP ? "tcp" : "shm";
+    struct baton_engine_options options = {
+        .size = sizeof(options),
+        .transports = &transport,
+        .transports_count = 1,
+        .movers = (int)side->setup.movers,
+        .on_trace = side->setup.trace ? on_trace : NULL,
+    };
+
+    return baton_engine_create(&options, &side->engine, ret_error);
+}
+
+static baton_err pool_make(struct bench_side *side, struct baton_error *ret_error)
+{
+    struct baton_pool_options options = {
+        .size = sizeof(options),
+        .block_bytes = side->setup.block_bytes,
+        .block_count = side->setup.blocks,
+        .memory = side->wrapped,
+    };
+    uint32_t *held;
+    baton_err err = baton_pool_create(side->engine, &options, &side->pool, ret_error);
+
+    if (err || side->wrapped) {
+        return err;
+    }
+    /* The bench has its own order: what matters is only that every block is held. */
+    held = malloc(side->setup.blocks * sizeof(*held));
+    if (!held) {
+        return error_set(ret_error, BATON_ENOMEM, "no memory for %zu block numbers",
+                         side->setup.blocks);
+    }
+    err = baton_pool_alloc(side->pool, side->setup.blocks, held, ret_error);
+    free(held);
+    return err;
+}
+
+baton_err side_init(struct bench_side *ret_side, const struct bench_setup *setup, bool source,
+                    struct baton_error *ret_error)
+{
+    struct bench_side side = {.setup = *setup, .source = source};
+    size_t bytes = setup->block_bytes * setup->blocks;
+    baton_err err;
+
+    side.blocks = malloc(setup->blocks * sizeof(*side.blocks));
+    if (!side.blocks) {
+        return error_set(ret_error, BATON_ENOMEM, "no memory for %zu block numbers", setup->blocks);
+    }
+    if (source && setup->transport == BENCH_PROCESS) {
+        void *memory =
+            mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (memory == MAP_FAILED) {
+            err = error_system(ret_error, errno, "mmap of %zu bytes", bytes);
+            goto free_blocks;
+        }
+        side.wrapped = memory;
+    }
+    err = engine_make(&side, ret_error);
+    if (err) {
+        goto unmap;
+    }
+    bench_permutation(setup, source, side.blocks);
+    err = pool_make(&side, ret_error);
+    if (err) {
+        goto destroy_engine;
+    }
+    *ret_side = side;
+    return BATON_OK;
+
+destroy_engine:
+    baton_engine_close(side.engine);
+    if (baton_engine_destroy(side.engine, NULL)) {
+        baton_engine_abandon(side.engine, &(struct baton_abandoned){0});
+    }
+unmap:
+    if (side.wrapped) {
+        munmap(side.wrapped, bytes);
+    }
+free_blocks:
+    free(side.blocks);
+    return err;
+}
+
+baton_err side_fini(struct bench_side *side, struct baton_error *ret_error)
+{
+    baton_err err;
+
+    baton_engine_close(side->engine);
+    err = baton_engine_drain(side->engine, BENCH_WAIT_MS_MAX / 10);
+    if (err) {
+        error_set(ret_error, err, "a handoff did not become quiet: %s", baton_strerror(err));
+    } else {
+        err = baton_engine_destroy(side->engine, ret_error);
+    }
+    if (err) {
+        /* Its memory may still be in use, so it stays. */
+        baton_engine_abandon(side->engine, &(struct baton_abandoned){0});
+    } else if (side->wrapped) {
+        munmap(side->wrapped, side->setup.block_bytes * side->setup.blocks);
+    }
+    free(side->blocks);
+    return err;
+}
+
+baton_err watched_init(struct watched *ret_watched, struct baton_error *ret_error)
+{
+    struct watched watched = {
+        .outcome_fd = eventfd(0, EFD_CLOEXEC),
+        .quiet_fd = eventfd(0, EFD_CLOEXEC),
+        .step_fd = eventfd(0, EFD_CLOEXEC),
+    };
+
+    if (watched.outcome_fd < 0 || watched.quiet_fd < 0 || watched.step_fd < 0) {
+        baton_err err = error_system(ret_error, errno, "eventfd");
+
+        watched_fini(&watched);
+        return err;
+    }
+    *ret_watched = watched;
+    return BATON_OK;
+}
+
+void watched_fini(struct watched *watched)
+{
+    int fds[] = {watched->outcome_fd, watched->quiet_fd, watched->step_fd};
+
+    for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+}
+
+static struct baton_notices notices(struct watched *watched)
+{
+    return (struct baton_notices){on_outcome, on_doubt, on_quiet, watched};
+}
+
+baton_err watched_offer(struct bench_side *side, struct watched *watched, size_t first,
+                        size_t count, void *ret_ticket, size_t *ret_ticket_length,
+                        struct baton_error *ret_error)
+{
+    struct baton_offer_args args = {
+        .size = sizeof(args),
+        .pool = side->pool,
+        .blocks = side->blocks + first,
+        .block_count = count,
+        .watermark_bytes = BATON_WATERMARK_END,
+        .notices = notices(watched),
+    };
+    baton_err err = baton_offer(side->engine, &args, &watched->handoff, ret_error);
+
+    if (err) {
+        return err;
+    }
+    err = baton_offer_ticket(watched->handoff, 0, ret_ticket, ret_ticket_length);
+    return err ? error_set(ret_error, err, "no ticket: %s", baton_strerror(err)) : BATON_OK;
+}
+
+baton_err watched_fetch(struct bench_side *side, struct watched *watched, size_t first,
+                        size_t count, const void *ticket, size_t ticket_length,
+                        struct baton_error *ret_error)
+{
+    struct baton_fetch_args args = {
+        .size = sizeof(args),
+        .ticket = ticket,
+        .ticket_length = ticket_length,
+        .pool = side->pool,
+        .blocks = side->blocks + first,
+        .block_count = count,
+        .notices = notices(watched),
+    };
+
+    return baton_fetch(side->engine, &args, &watched->handoff, ret_error);
+}
+
+baton_err watched_wait(int fd, const char *what, struct baton_error *ret_error)
+{
+    struct pollfd wanted = {.fd = fd, .events = POLLIN};
+    eventfd_t count;
+    int ready;
+
+    do {
+        ready = poll(&wanted, 1, BENCH_WAIT_MS_MAX);
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 1 || eventfd_read(fd, &count)) {
+        return error_set(ret_error, BATON_ETIMEOUT, "no %s within %d s", what,
+                         BENCH_WAIT_MS_MAX / 1000);
+    }
+    return BATON_OK;
+}
+
+baton_err watched_wait_step(const struct watched *watched, struct baton_error *ret_error)
+{
+    struct pollfd wanted[] = {{.fd = watched->step_fd, .events = POLLIN},
+                              {.fd = watched->quiet_fd, .events = POLLIN}};
+    eventfd_t count;
+    int ready;
+
+    do {
+        ready = poll(wanted, 2, BENCH_WAIT_MS_MAX);
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 1) {
+        return error_set(ret_error, BATON_ETIMEOUT, "a handoff stood still for %d s",
+                         BENCH_WAIT_MS_MAX / 1000);
+    }
+    if (wanted[0].revents) {
+        eventfd_read(watched->step_fd, &count);
+    }
+    return BATON_OK;
+}
+
+baton_err watched_retire(struct watched *watched, struct baton_error *ret_error)
+{
+    baton_err err = baton_retire(watched->handoff, &watched->receipt, NULL, NULL, ret_error);
+
+    baton_handoff_unref(watched->handoff);
+    watched->handoff = NULL;
+    return err;
+}

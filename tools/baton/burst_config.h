@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one burst is to be: from the command line, the same for the driver and its two processes. */
+#ifndef BATON_TOOLS_BURST_CONFIG_H
+#define BATON_TOOLS_BURST_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    BURST_CONCURRENCY_MAX = 4096,
+    BURST_PROBES = 20,
+    BURST_PROBES_MS = 1000,         /* they must all be complete by then */
+    BURST_POOL_REQUESTS_MAX = 128,  /* default pools hold at most so many mean requests */
+    BURST_WINDOW_BYTES = 256 << 10, /* small, so that a fetch has several */
+    BURST_STUCK_MS = 30000,         /* no request ended for so long: something hangs */
+    BURST_STATS_PATH_BYTES = 90,
+};
+
+/* Bugs that are switched on in test builds.  The first ones are the library's, the others our own.
+ */
+enum burst_sabotage {
+    BURST_SABOTAGE_NONE = 0,
+    BURST_SABOTAGE_EARLY_RETIRE,
+    BURST_SABOTAGE_SKIP_LEASE,
+    BURST_SABOTAGE_LATE_MOVER,
+    BURST_SABOTAGE_DOUBLE_OUTCOME,
+    BURST_SABOTAGE_LEAK,
+    BURST_SABOTAGE_WRONG_RECEIPT,
+};
+
+struct burst_config {
+    uint64_t seed;
+    uint32_t concurrency;
+    uint64_t duration_ms; /* 0: until `requests` */
+    uint64_t requests;    /* 0: until `duration_ms` */
+    double cancel_rate;
+    double speed; /* of a trace's time; 0: as fast as the concurrency allows */
+    uint32_t kv_bytes_per_token;
+    uint32_t block_tokens;
+    uint64_t block_bytes;
+    uint64_t pool_blocks; /* of each of the two pools */
+    bool tcp;             /* the transport; else shm */
+    bool link_tcp;
+    bool verbose;
+    int movers; /* -1: the engine's default */
+    enum burst_sabotage sabotage;
+    char stats_path[BURST_STATS_PATH_BYTES]; /* empty: none; ".prefill" and ".decode" are added */
+};
+
+#endif
