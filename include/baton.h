@@ -445,10 +445,10 @@ struct baton_pool_stats {
     uint64_t late_blocks;          /* BATON_POOL_CHECK: blocks that they were in */
 };
 
-BATON_API void baton_pool_stats(baton_pool *pool, struct baton_pool_stats *ret_stats);
+BATON_API void baton_pool_inspect(baton_pool *pool, struct baton_pool_stats *ret_stats);
 
-/* BATON_POOL_CHECK: check every free block now; the counts are in baton_pool_stats().  Returns how
- * many were checked. */
+/* BATON_POOL_CHECK: check every free block now; the counts are in baton_pool_inspect().  Returns
+ * how many were checked. */
 BATON_API uint64_t baton_pool_verify(baton_pool *pool);
 
 /* ---- handoffs ---- */
@@ -629,9 +629,9 @@ struct baton_ticket_view {
 };
 
 /* Read a ticket, wherever it comes from.  BATON_ETICKET says what is wrong with it. */
-BATON_API BATON_MUST_USE baton_err baton_ticket_view(const void *ticket, size_t length,
-                                                     struct baton_ticket_view *ret_view,
-                                                     struct baton_error *ret_error);
+BATON_API BATON_MUST_USE baton_err baton_ticket_inspect(const void *ticket, size_t length,
+                                                        struct baton_ticket_view *ret_view,
+                                                        struct baton_error *ret_error);
 
 /* ---- completions ---- */
 

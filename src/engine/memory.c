@@ -368,7 +368,7 @@ static uint64_t oldest_quarantine(baton_engine *engine, const baton_pool *pool, 
     return now_us - oldest;
 }
 
-void baton_pool_stats(baton_pool *pool, struct baton_pool_stats *ret_stats)
+void baton_pool_inspect(baton_pool *pool, struct baton_pool_stats *ret_stats)
 {
     struct pool_counts counts;
     struct baton_pool_stats stats = {0};

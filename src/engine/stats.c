@@ -158,7 +158,7 @@ static void add_pool(struct text *t, baton_pool *pool)
 {
     struct baton_pool_stats s;
 
-    baton_pool_stats(pool, &s);
+    baton_pool_inspect(pool, &s);
     add(t, "{");
     add_number(t, "id", pool->number);
     add_number(t, "block_bytes", pool->block_bytes);

@@ -15,7 +15,7 @@ static void check_view(const uint8_t *bytes, size_t length, const struct ticket 
 {
     struct baton_ticket_view view;
 
-    FUZZ_CHECK(baton_ticket_view(bytes, length, &view, NULL) == BATON_OK);
+    FUZZ_CHECK(baton_ticket_inspect(bytes, length, &view, NULL) == BATON_OK);
     FUZZ_CHECK(view.slot < BATON_READERS_MAX && view.endpoints <= BATON_ENDPOINTS_MAX);
     FUZZ_CHECK(view.block_count <= BATON_HANDOFF_BLOCKS_MAX);
     FUZZ_CHECK(view.bytes_total == ticket->block_bytes * ticket->block_count);

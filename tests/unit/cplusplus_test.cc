@@ -60,7 +60,7 @@ bool error_has_a_message()
     baton_error error{};
     const char junk[] = "no ticket";
 
-    return baton_ticket_view(junk, sizeof(junk), &view, &error) == BATON_ETICKET &&
+    return baton_ticket_inspect(junk, sizeof(junk), &view, &error) == BATON_ETICKET &&
            error.code == BATON_ETICKET && error.text[0] != '\0';
 }
 

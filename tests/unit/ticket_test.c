@@ -368,16 +368,16 @@ TEST(ticket_view)
     struct baton_error error;
     size_t length = ticket_encode(&ticket, bytes);
 
-    CHECK(baton_ticket_view(bytes, length, &view, &error) == BATON_OK);
+    CHECK(baton_ticket_inspect(bytes, length, &view, &error) == BATON_OK);
     CHECK(!memcmp(view.incarnation, ticket.incarnation, ID_BYTES));
     CHECK(view.offer_id == ticket.offer_id && view.slot == 5);
     CHECK(view.block_bytes == 0x10000 && view.block_count == 0x1234);
     CHECK(view.bytes_total == UINT64_C(0x10000) * 0x1234);
     CHECK(view.endpoints == 2 && !strcmp(view.endpoint[1], "tcp:127.0.0.1:1"));
     CHECK(!memmem(&view, sizeof(view), ticket.secret, ID_BYTES));
-    CHECK(baton_ticket_view(bytes, length - 1, &view, &error) == BATON_ETICKET);
+    CHECK(baton_ticket_inspect(bytes, length - 1, &view, &error) == BATON_ETICKET);
     CHECK(strstr(error.text, "truncated"));
-    CHECK(baton_ticket_view(NULL, 0, &view, &error) == BATON_EINVAL);
+    CHECK(baton_ticket_inspect(NULL, 0, &view, &error) == BATON_EINVAL);
 }
 
 /* Random bytes behind a good head and a good checksum get an answer, and tickets survive a cycle.

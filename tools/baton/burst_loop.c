@@ -146,7 +146,7 @@ static void report(struct role *role)
     struct message message = {.kind = MESSAGE_STATS};
 
     baton_pool_verify(role->pool);
-    baton_pool_stats(role->pool, &role->stats.pool);
+    baton_pool_inspect(role->pool, &role->stats.pool);
     message.stats = role->stats;
     channel_send(&role->channel, &message);
 }
