@@ -45,9 +45,6 @@ static void count_outcome(baton_engine *engine, const struct baton_handoff *h)
     if (h->side == CORE_FETCH) {
         histogram_add(&counts->fetch_us, h->outcome_us - h->start_us);
     }
-    if (r->outcome == BATON_COMPLETED) {
-        counts->bytes_useful += r->bytes_landed;
-    }
 }
 
 static void carry_outcome(baton_engine *engine, const struct core_action *a)
@@ -106,6 +103,11 @@ static void count_quiet(baton_engine *engine, const struct baton_handoff *h, uin
 
     engine->counts.receipts[h->receipt.proof]++;
     engine->counts.bytes_landed += h->receipt.bytes_landed;
+    if (h->result.outcome == BATON_COMPLETED) {
+        engine->counts.bytes_useful += h->receipt.bytes_landed;
+    } else {
+        engine->counts.bytes_wasted += h->receipt.bytes_landed;
+    }
     if (cancelled_ns && now_ns > cancelled_ns && h->result.cause == BATON_CAUSE_CANCEL) {
         histogram_add(&engine->counts.time_to_quiet_us, (now_ns - cancelled_ns) / 1000);
     }

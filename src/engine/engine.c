@@ -133,7 +133,7 @@ static baton_err check_options(const struct baton_engine_options *o, struct bato
         {"offers_max", o->offers_max, 1, BATON_HANDOFFS_MAX},
         {"fetches_max", o->fetches_max, 1, BATON_HANDOFFS_MAX},
         {"links_max", o->links_max, 1, BATON_LINKS_MAX},
-        {"window_bytes", o->window_bytes, 4096, 1U << 30},
+        {"window_bytes", o->window_bytes, 4096, ENGINE_WINDOW_BYTES_MAX},
         {"slice_bytes", o->slice_bytes, 4096, 1U << 30},
         {"inflight_bytes_max", o->inflight_bytes_max, 4096, UINT64_C(1) << 40},
         {"attempts_max", o->attempts_max, 1, 1U << 30},

@@ -40,6 +40,8 @@ enum {
     ENGINE_WRITE_BYTES = 64 << 10, /* a link with more than this to write gets no further frame */
     ENGINE_FDS_MAX = 4,            /* descriptors that a link has received and not used */
     ENGINE_HANDSHAKE_MS = 5000,    /* a connection that has not said who it is by then is closed */
+    ENGINE_SPIN_US = 100,          /* looking for the next bytes of a stream before sleeping */
+    ENGINE_WINDOW_BYTES_MAX = 1 << 30, /* upper limit of window_bytes, whichever engine's */
     ENGINE_TICK_MS = 50,           /* housekeeping: handshakes, background check of free blocks */
     ENGINE_SCAN_BYTES = 256 << 10, /* checked in one housekeeping round, of each pool */
 };
@@ -198,8 +200,9 @@ struct engine_link {
 struct engine_window {
     struct transport_window window; /* first: transports know only this */
     struct engine_window *next;
-    bool busy;   /* a transport has it */
-    bool orphan; /* sabotage: the core believes that it is over */
+    bool busy;    /* a transport has it */
+    bool streams; /* through a socket of ours */
+    bool orphan;  /* sabotage: the core believes that it is over */
 };
 
 struct listener {
@@ -224,7 +227,7 @@ struct engine_counts {
     uint64_t cancels_won;
     uint64_t receipts[BATON_PROOF_PEER_DRAIN + 1];
     uint64_t doubts;
-    uint64_t bytes_landed, bytes_useful, bytes_served;
+    uint64_t bytes_landed, bytes_useful, bytes_wasted, bytes_served;
     uint64_t frames_in, frames_out;
     uint64_t links_rejected;
     struct histogram time_to_quiet_us, fetch_us;
@@ -265,7 +268,8 @@ struct baton_engine {
     struct core *core;
     struct core_actions *actions;
     bool applying;
-    bool closed; /* all handoffs were told that the engine closes */
+    unsigned streaming; /* windows and serves that our own code moves through sockets */
+    bool closed;        /* all handoffs were told that the engine closes */
     struct epoll_event batch[ENGINE_EVENTS_MAX];
     int batch_count;   /* events of the batch being looked at */
     bool framed;       /* the last step built a frame */
@@ -287,8 +291,9 @@ struct baton_engine {
     uint32_t *free_index[2];
     uint32_t free_count[2];
     uint64_t serial;
-    atomic_uint active;    /* handoffs that are not quiet */
-    atomic_uint user_refs; /* all handoffs' */
+    atomic_uint checked_pools; /* with BATON_POOL_CHECK */
+    atomic_uint active;        /* handoffs that are not quiet */
+    atomic_uint user_refs;     /* all handoffs' */
     atomic_uint_fast64_t cancels_requested, retired;
 
     pthread_mutex_t notices_lock; /* protects the two below */
@@ -421,6 +426,8 @@ void notice_give(struct baton_handoff *handoff, baton_notice kind);
 void pool_scan(baton_pool *pool);
 void pool_free_memory(baton_pool *pool);
 void pool_give_back(baton_pool *pool, const uint32_t *blocks, size_t count);
+/* Under table_lock. */
+void pool_look(baton_pool *pool, struct baton_pool_stats *ret_stats);
 bool pool_shareable(const baton_pool *pool);
 
 /* stats.c */

@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -214,12 +215,7 @@ static bool needs_tick(const baton_engine *engine)
             return true;
         }
     }
-    for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
-        if (engine->pools[i] && engine->pools[i]->flags & BATON_POOL_CHECK) {
-            return true;
-        }
-    }
-    return false;
+    return atomic_load(&engine->checked_pools) > 0;
 }
 
 static uint64_t next_deadline(const baton_engine *engine)
@@ -273,6 +269,33 @@ static bool progress(baton_engine *engine)
     return more;
 }
 
+/*
+ * Wait for events.  While a transport of ours streams (tcp), the next bytes are due within
+ * microseconds and a wake-up from sleep costs more than that: look again for a bounded time, giving
+ * the core to whoever wants it, before sleeping.
+ */
+static int wait_events(baton_engine *engine, int timeout_ms)
+{
+    uint64_t start_us = 0;
+    int count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
+
+    while (count == 0 && timeout_ms != 0 && engine->streaming > 0) {
+        uint64_t now_us = clock_now_us();
+
+        start_us = start_us ? start_us : now_us;
+        if (now_us - start_us > ENGINE_SPIN_US || next_deadline(engine) <= now_us) {
+            break;
+        }
+        sched_yield();
+        count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
+    }
+    if (count == 0 && timeout_ms != 0) {
+        count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
+                           wait_ms(engine, timeout_ms, clock_now_us()));
+    }
+    return count;
+}
+
 void loop_step(baton_engine *engine, int timeout_ms)
 {
     const struct core_event time_passes = {.type = CORE_EVENT_TICK};
@@ -283,8 +306,7 @@ void loop_step(baton_engine *engine, int timeout_ms)
     loop_asks(engine);
     busy = progress(engine);
     link_flush_all(engine);
-    engine->batch_count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
-                                     busy ? 0 : wait_ms(engine, timeout_ms, clock_now_us()));
+    engine->batch_count = wait_events(engine, busy ? 0 : timeout_ms);
     for (int i = 0; i < engine->batch_count; i++) {
         struct transport_fd *fd = engine->batch[i].data.ptr;
 

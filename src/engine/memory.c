@@ -214,6 +214,7 @@ static baton_err enter(baton_engine *engine, baton_pool *pool, struct baton_erro
     } else {
         pool->number = number;
         engine->pools[number] = pool;
+        atomic_fetch_add(&engine->checked_pools, checks(pool));
     }
     pthread_mutex_unlock(&engine->table_lock);
     return err;
@@ -287,6 +288,7 @@ baton_err baton_pool_destroy(baton_pool *pool, struct baton_error *ret_error)
                          (unsigned long long)counts.held);
     }
     engine->pools[pool->number] = NULL;
+    atomic_fetch_sub(&engine->checked_pools, checks(pool));
     pthread_mutex_unlock(&engine->table_lock);
     pool_free_memory(pool);
     return BATON_OK;
@@ -346,52 +348,60 @@ baton_err baton_pool_free(baton_pool *pool, const uint32_t *blocks, size_t count
     return err;
 }
 
-static uint64_t oldest_quarantine(baton_engine *engine, const baton_pool *pool, uint64_t now_us,
-                                  uint64_t *ret_blocks)
+/* Blocks of loans whose outcome is decided and whose quiet is not proven.  Under both locks. */
+static void count_quarantine(const baton_pool *pool, struct baton_pool_stats *stats)
 {
+    const baton_engine *engine = pool->engine;
     const uint32_t count[2] = {engine->options.offers_max, engine->options.fetches_max};
-    uint64_t oldest = now_us;
+    uint64_t now_us = clock_now_us();
 
-    *ret_blocks = 0;
-    pthread_mutex_lock(&engine->table_lock);
     for (int side = 0; side < 2; side++) {
         for (uint32_t i = 0; i < count[side]; i++) {
             const struct baton_handoff *h = engine->table[side][i];
+            uint64_t age;
 
-            if (h && h->pool == pool && h->loan.quarantined) {
-                *ret_blocks += h->loan.count;
-                oldest = h->loan.quarantined_at_us < oldest ? h->loan.quarantined_at_us : oldest;
+            if (!h || h->pool != pool || !h->loan.quarantined) {
+                continue;
+            }
+            age = now_us - h->loan.quarantined_at_us;
+            stats->quarantine_blocks += h->loan.count;
+            if (age > stats->quarantine_oldest_us) {
+                stats->quarantine_oldest_us = age;
             }
         }
     }
-    pthread_mutex_unlock(&engine->table_lock);
-    return now_us - oldest;
+    if (stats->quarantine_blocks > stats->lent_blocks) {
+        stats->quarantine_blocks = stats->lent_blocks; /* shared blocks count once */
+    }
 }
 
-void baton_pool_inspect(baton_pool *pool, struct baton_pool_stats *ret_stats)
+void pool_look(baton_pool *pool, struct baton_pool_stats *ret_stats)
 {
-    struct pool_counts counts;
     struct baton_pool_stats stats = {0};
+    struct pool_counts counts;
 
-    if (engine_check(pool->engine)) {
-        *ret_stats = stats;
-        return;
-    }
     pthread_mutex_lock(&pool->lock);
     pool_counts(pool->book, &counts);
-    pthread_mutex_unlock(&pool->lock);
     stats.blocks = counts.total;
     stats.free_blocks = counts.free;
     stats.held_blocks = counts.held + counts.scrub;
     stats.lent_blocks = counts.lent;
     if (counts.quarantined > 0) {
-        stats.quarantine_oldest_us =
-            oldest_quarantine(pool->engine, pool, clock_now_us(), &stats.quarantine_blocks);
-        if (stats.quarantine_blocks > counts.lent) {
-            stats.quarantine_blocks = counts.lent; /* shared blocks count once */
-        }
+        count_quarantine(pool, &stats);
     }
+    pthread_mutex_unlock(&pool->lock);
     stats.late_bytes = atomic_load(&pool->late_bytes);
     stats.late_blocks = atomic_load(&pool->late_blocks);
     *ret_stats = stats;
+}
+
+void baton_pool_inspect(baton_pool *pool, struct baton_pool_stats *ret_stats)
+{
+    if (engine_check(pool->engine)) {
+        *ret_stats = (struct baton_pool_stats){0};
+        return;
+    }
+    pthread_mutex_lock(&pool->engine->table_lock);
+    pool_look(pool, ret_stats);
+    pthread_mutex_unlock(&pool->engine->table_lock);
 }

@@ -115,7 +115,7 @@ static void add_counters(struct text *t, baton_engine *engine)
     add_number(t, "doubts", c->doubts);
     add_number(t, "bytes_landed", c->bytes_landed);
     add_number(t, "bytes_useful", c->bytes_useful);
-    add_number(t, "bytes_wasted", c->bytes_landed - c->bytes_useful);
+    add_number(t, "bytes_wasted", c->bytes_wasted);
     add_number(t, "bytes_served", c->bytes_served);
     add_number(t, "late_messages", core.late);
     add_number(t, "leases", core.leases);
@@ -154,20 +154,31 @@ static void add_histogram(struct text *t, const char *name, const struct histogr
     add(t, "[null, %llu]]}, ", (unsigned long long)h->bucket[31]);
 }
 
-static void add_pool(struct text *t, baton_pool *pool)
+static void add_pool(struct text *t, baton_engine *engine, unsigned number)
 {
     struct baton_pool_stats s;
+    uint64_t block_bytes = 0;
+    bool there;
 
-    baton_pool_inspect(pool, &s);
+    pthread_mutex_lock(&engine->table_lock);
+    there = engine->pools[number] != NULL;
+    if (there) {
+        block_bytes = engine->pools[number]->block_bytes;
+        pool_look(engine->pools[number], &s);
+    }
+    pthread_mutex_unlock(&engine->table_lock);
+    if (!there) {
+        return;
+    }
     add(t, "{");
-    add_number(t, "id", pool->number);
-    add_number(t, "block_bytes", pool->block_bytes);
+    add_number(t, "id", number);
+    add_number(t, "block_bytes", block_bytes);
     add_number(t, "blocks", s.blocks);
     add_number(t, "free_blocks", s.free_blocks);
     add_number(t, "held_blocks", s.held_blocks);
     add_number(t, "lent_blocks", s.lent_blocks);
     add_number(t, "quarantine_blocks", s.quarantine_blocks);
-    add_number(t, "quarantine_bytes", s.quarantine_blocks * pool->block_bytes);
+    add_number(t, "quarantine_bytes", s.quarantine_blocks * block_bytes);
     add_number(t, "quarantine_oldest_us", s.quarantine_oldest_us);
     add_number(t, "late_bytes", s.late_bytes);
     add_number(t, "late_blocks", s.late_blocks);
@@ -204,9 +215,7 @@ static void add_all(struct text *t, baton_engine *engine)
     add_histogram(t, "fetch_us", &engine->counts.fetch_us);
     close_with(t, "}, \"pools\": [");
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
-        if (engine->pools[i]) {
-            add_pool(t, engine->pools[i]);
-        }
+        add_pool(t, engine, i);
     }
     close_with(t, "], \"links\": [");
     for (uint32_t i = 0; i < engine->options.links_max; i++) {

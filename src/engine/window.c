@@ -37,6 +37,7 @@ static void window_done(void *arg, struct transport_window *window)
     struct engine_window *w = (struct engine_window *)window;
 
     window_back(&engine->links[window->engine_link]);
+    engine->streaming -= w->streams;
     w->busy = false;
     if (w->orphan) { /* sabotage: it was counted as done long ago */
         w->next = engine->windows_free;
@@ -52,6 +53,7 @@ static void serve_done(void *arg, struct transport_serve *serve)
     baton_engine *engine = arg;
 
     window_back(&engine->links[serve->engine_link]);
+    engine->streaming--;
     serve->next = engine->serves_done;
     engine->serves_done = serve;
 }
@@ -123,7 +125,7 @@ baton_err windows_init(baton_engine *engine, struct baton_error *ret_error)
                                         .log = log_line};
     const struct transport_options options = {.movers = (unsigned)engine->options.movers,
                                               .slice_bytes = engine->options.slice_bytes,
-                                              .window_bytes = engine->options.window_bytes,
+                                              .window_bytes = ENGINE_WINDOW_BYTES_MAX,
                                               .links_max = engine->options.links_max,
                                               .windows_max = ENGINE_WINDOWS_MAX};
 
@@ -223,6 +225,8 @@ void window_start(baton_engine *engine, const struct core_action *a)
         return;
     }
     w->busy = true;
+    w->streams = engine->transports[h->transport].ops == serving;
+    engine->streaming += w->streams;
     w->window.engine_link = h->link->number;
     h->link->out++;
     h->transports_used |= engine->transports[h->transport].ops->bit;
@@ -298,6 +302,7 @@ void serve_start(baton_engine *engine, const struct core_action *a)
     serve->attempt = a->serve.attempt;
     serve->slot = a->slot;
     link->out++;
+    engine->streaming++;
     h->transports_used |= serving->bit;
     engine->counts.bytes_served += a->serve.length;
     serving->serve(serve, engine->read_own);

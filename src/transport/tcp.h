@@ -21,8 +21,7 @@
 #include "transport/transport.h"
 
 enum {
-    TCP_BATCH_BYTES = 256 * 1024,      /* most bytes of blocks that one system call copies */
-    TCP_CALLS_MAX = 4,                 /* copying calls of one readiness callback */
+    TCP_BATCH_BYTES = 128 * 1024,      /* most bytes of blocks that one system call copies */
     TCP_SPANS_MAX = 512,               /* spans of blocks of one system call */
     TCP_IOV_MAX = TCP_SPANS_MAX + 2,   /* and a header and a trailer around them */
     TCP_FILLER_BYTES = 16 * 1024,      /* scratch memory; one call uses it several times */
@@ -170,7 +169,8 @@ void tcp_window_give_back(struct transport_link *link, struct transport_window *
                           enum transport_status status);
 
 /* tcp_receive.c */
-/* What has arrived, up to TCP_CALLS_MAX system calls.  May break the link. */
+/* What has arrived, in one system call: between two the engine looks for cancels.  May break the
+ * link. */
 void tcp_sink_receive(struct transport_link *link);
 
 /* tcp_source.c */
@@ -187,7 +187,8 @@ void tcp_source_stop_all(struct transport_link *link);
 struct tcp_request *tcp_request_oldest(struct transport_link *link); /* NULL: none */
 
 /* tcp_send.c */
-/* Write answers, up to TCP_CALLS_MAX system calls.  May break the link. */
+/* Write answers, in one system call: between two the engine looks for cancels.  May break the link.
+ */
 void tcp_source_send(struct transport_link *link);
 
 #endif

@@ -189,25 +189,20 @@ static void count(struct transport_link *link, const struct reading *reading, ui
     BATON_ASSERT(link->at_sink.staged <= TCP_STAGE_BYTES);
 }
 
-static bool read_ended(struct transport_link *link)
+static void read_ended(struct transport_link *link)
 {
     struct baton_error why;
 
     error_set(&why, BATON_ECLOSED, "bulk connection to %s: closed by the peer",
               link->at_sink.address_text);
     tcp_link_break(link, &why);
-    return false;
 }
 
-static bool read_failed(struct transport_link *link, int errno_value)
+static void read_failed(struct transport_link *link, int errno_value)
 {
-    if (errno_value == EINTR) {
-        return true;
-    }
-    if (errno_value != EAGAIN) {
+    if (errno_value != EAGAIN && errno_value != EINTR) {
         tcp_link_break_system(link, errno_value, "read");
     }
-    return false;
 }
 
 /* A flag may have been set since the last call: then no byte is copied for its window any more. */
@@ -221,8 +216,7 @@ static void heed_flag(struct transport_link *link)
     }
 }
 
-/* One system call.  False: nothing more is there, or the link is gone. */
-static bool receive(struct transport_link *link)
+void tcp_sink_receive(struct transport_link *link)
 {
     const struct transport_host *host = &link->transport->host;
     struct reading reading;
@@ -230,25 +224,17 @@ static bool receive(struct transport_link *link)
 
     heed_flag(link);
     if (link->state != TCP_OPEN) {
-        return false;
+        return;
     }
     prepare(link, &reading);
     length = readv(link->watch.fd, reading.iov, reading.count);
-    if (length <= 0) {
-        return length < 0 ? read_failed(link, errno) : read_ended(link);
-    }
-    count(link, &reading, (uint64_t)length);
-    host->heard(host->arg, link->number);
-    parse(link);
-    /* After a short read the socket is empty: save the call that would say so. */
-    return (uint64_t)length == reading.payload + reading.stage && link->state == TCP_OPEN;
-}
-
-void tcp_sink_receive(struct transport_link *link)
-{
-    for (int calls = 0; calls < TCP_CALLS_MAX; calls++) {
-        if (!receive(link)) {
-            break;
-        }
+    if (length < 0) {
+        read_failed(link, errno);
+    } else if (length == 0) {
+        read_ended(link);
+    } else {
+        count(link, &reading, (uint64_t)length);
+        host->heard(host->arg, link->number);
+        parse(link);
     }
 }

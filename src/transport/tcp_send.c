@@ -17,7 +17,6 @@ struct writing {
     uint8_t trailer[BULK_TRAILER_BYTES];
     struct iovec iov[TCP_IOV_MAX];
     size_t count;
-    uint64_t length;  /* of all parts */
     uint64_t payload; /* of which so much is payload */
 };
 
@@ -37,7 +36,6 @@ static void add(struct writing *writing, const void *base, uint64_t length)
     BATON_ASSERT(writing->count < TCP_IOV_MAX);
     writing->iov[writing->count++] =
         (struct iovec){.iov_base = (void *)(uintptr_t)base, .iov_len = length};
-    writing->length += length;
 }
 
 static void add_head(struct writing *writing, const struct tcp_request *request)
@@ -96,7 +94,7 @@ static void prepare(struct writing *writing, const struct tcp_request *request)
     uint64_t done, left;
 
     writing->count = 0;
-    writing->length = writing->payload = 0;
+    writing->payload = 0;
     if (request->written < BULK_DATA_BYTES) {
         add_head(writing, request);
     }
@@ -143,8 +141,7 @@ static void written(struct transport_link *link, struct tcp_request *request, ui
     }
 }
 
-/* One system call.  False: nothing is left to write, the socket is full, or the link is gone. */
-static bool send_some(struct transport_link *link)
+void tcp_source_send(struct transport_link *link)
 {
     struct tcp_request *request = tcp_request_oldest(link);
     struct writing writing;
@@ -152,7 +149,7 @@ static bool send_some(struct transport_link *link)
     ssize_t length;
 
     if (!request) {
-        return false;
+        return;
     }
     prepare(&writing, request);
     message.msg_iovlen = writing.count;
@@ -164,18 +161,7 @@ static bool send_some(struct transport_link *link)
         if (errno_value != EAGAIN && errno_value != EINTR) {
             tcp_link_break_system(link, errno_value, "send");
         }
-        return errno_value == EINTR;
+        return;
     }
     written(link, request, (uint64_t)length);
-    /* After a short write the socket is full: save the call that would say so. */
-    return (uint64_t)length == writing.length && link->state == TCP_OPEN;
-}
-
-void tcp_source_send(struct transport_link *link)
-{
-    for (int calls = 0; calls < TCP_CALLS_MAX; calls++) {
-        if (!send_some(link)) {
-            break;
-        }
-    }
 }

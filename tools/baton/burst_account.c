@@ -273,6 +273,7 @@ size_t account_checks(struct account *account, const struct burst_config *config
                  account->prefill.receipt_errors + account->decode.receipt_errors);
     must_be_zero(&list, "api_errors", account->prefill.api_errors + account->decode.api_errors);
     must_be_zero(&list, "disagreements", account->disagreements);
+    must_be_zero(&list, "untold", account->untold);
     must_be_zero(&list, "failed", account->ends[REQUEST_FAILED]);
     must_be_zero(&list, "refused", account->ends[REQUEST_REFUSED]);
     must_be_zero(&list, "unaccounted",

@@ -51,6 +51,7 @@ struct account {
     uint64_t bytes_completed, bytes_wasted;
     uint64_t verify_errors, wrong_bytes; /* requests with a wrong byte; bytes */
     uint64_t disagreements; /* decode completed what prefill does not have as committed */
+    uint64_t untold; /* decode had to be told by the driver that prefill's side was long over */
     uint64_t reused_under_reader;
     uint64_t probes, probes_ok;
     uint64_t probes_ms;

@@ -121,34 +121,58 @@ static void let_go(struct compute *compute, struct record *record, enum letter_k
     role_post(compute->role, &letter);
 }
 
-/* Fills free turns from the queue, and chooses one.  NULL: closing. */
+/* Free turns are filled from the queue; the last turn is for an urgent request. */
+static void fill_turns(struct compute *compute)
+{
+    for (unsigned i = 0; i <= COMPUTE_TURNS && compute->queue; i++) {
+        if (!compute->turns[i] && (i < COMPUTE_TURNS || compute->queue->urgent)) {
+            compute->turns[i] = compute->queue;
+            compute->queue = compute->queue->next;
+            compute->turns[i]->compute = COMPUTE_ACTIVE;
+        }
+    }
+    if (!compute->queue) {
+        compute->queue_end = &compute->queue;
+    }
+}
+
+/* The urgent ones are written first, the others in turn.  NULL: nothing is to be done. */
+static struct record **choose_turn(struct compute *compute)
+{
+    for (unsigned i = 0; i <= COMPUTE_TURNS; i++) {
+        if (compute->turns[i] && compute->turns[i]->urgent) {
+            return &compute->turns[i];
+        }
+    }
+    for (unsigned i = 0; i < COMPUTE_TURNS; i++) {
+        compute->turn = (compute->turn + 1) % COMPUTE_TURNS;
+        if (compute->turns[compute->turn]) {
+            return &compute->turns[compute->turn];
+        }
+    }
+    return NULL;
+}
+
+/* Waits for something to do.  NULL: closing. */
 static struct record *next_turn(struct compute *compute, struct record ***ret_turn, bool *ret_stop)
 {
+    struct record **turn = NULL;
     struct record *chosen = NULL;
 
     pthread_mutex_lock(&compute->lock);
-    while (!chosen && !compute->closing) {
-        for (unsigned i = 0; i < COMPUTE_TURNS && compute->queue; i++) {
-            if (!compute->turns[i]) {
-                compute->turns[i] = compute->queue;
-                compute->queue = compute->queue->next;
-                compute->turns[i]->compute = COMPUTE_ACTIVE;
-            }
+    while (!compute->closing) {
+        fill_turns(compute);
+        turn = choose_turn(compute);
+        if (turn) {
+            break;
         }
-        if (!compute->queue) {
-            compute->queue_end = &compute->queue;
-        }
-        for (unsigned i = 0; i < COMPUTE_TURNS && !chosen; i++) {
-            compute->turn = (compute->turn + 1) % COMPUTE_TURNS;
-            *ret_turn = &compute->turns[compute->turn];
-            chosen = **ret_turn;
-        }
-        if (!chosen) {
-            pthread_cond_wait(&compute->work, &compute->lock);
-        }
+        pthread_cond_wait(&compute->work, &compute->lock);
     }
-    *ret_stop = chosen && chosen->compute_stop;
-    chosen = compute->closing ? NULL : chosen;
+    if (turn) {
+        chosen = *turn;
+        *ret_turn = turn;
+        *ret_stop = chosen->compute_stop;
+    }
     pthread_mutex_unlock(&compute->lock);
     return chosen;
 }
@@ -206,6 +230,7 @@ void compute_submit(struct compute *compute, struct record *record, bool urgent)
     pthread_mutex_lock(&compute->lock);
     record->compute = COMPUTE_QUEUED;
     record->compute_stop = false;
+    record->urgent = urgent;
     if (urgent) {
         record->next = compute->queue;
         compute->queue = record;

@@ -15,7 +15,7 @@
 
 #include "burst_role.h"
 
-enum { COMPUTE_TURNS = 4 }; /* requests that are written in turn */
+enum { COMPUTE_TURNS = 4 }; /* requests that are written in turn, and one more that is urgent */
 
 /* Who had a block last, for those that a revoked reader may still be copying. */
 struct block_owner {
@@ -30,19 +30,21 @@ struct compute {
     pthread_t thread;
     bool running;
 
-    pthread_mutex_t lock; /* protects what follows, and `compute` and `compute_stop` of records */
+    pthread_mutex_t
+        lock; /* protects what follows, and `compute`, `compute_stop`, `urgent` of records */
     pthread_cond_t work;
     struct record *queue, **queue_end;
     bool closing;
 
-    struct record *turns[COMPUTE_TURNS]; /* the thread's own */
+    struct record *turns[COMPUTE_TURNS + 1]; /* the thread's own */
     unsigned turn;
 };
 
 bool compute_start(struct compute *compute, struct role *role);
 void compute_stop(struct compute *compute);
 
-/* Compute the record; `urgent`: before those that wait. */
+/* Compute the record; `urgent`: before all others, because its blocks were just taken
+ * from a reader that may still be copying them. */
 void compute_submit(struct compute *compute, struct record *record, bool urgent);
 
 /* Write no more to the record's blocks.  True: nothing is written any more; false: LETTER_LEFT or

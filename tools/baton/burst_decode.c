@@ -51,14 +51,14 @@ static bool fetch(struct role *role, struct record *record)
         .block_count = record->block_count,
         .bytes_timeout_ms = record->plan.decode_bytes_ms,
         .whole_timeout_ms = record->plan.decode_whole_ms,
-        .notices = role_notices(role, record),
+        .notices = role_notices(record),
     };
 
     if (baton_fetch(role->engine, &args, &handoff, &error)) {
         role_trouble(role, false, "request %" PRIu64 ": baton_fetch: %s", record->id, error.text);
         return false;
     }
-    role_handoff_started(role, record, handoff);
+    role_handoff_started(record, handoff);
     return true;
 }
 

@@ -31,6 +31,8 @@ enum {
 struct request {
     bool active, probe;
     bool offered, source_ended, sink_ended;
+    bool prodded; /* decode was told by us that it is over */
+    uint64_t source_ended_ns;
     uint64_t id;
     uint32_t slot;
     uint32_t blocks;
@@ -190,10 +192,12 @@ static void on_ended(struct driver *driver, struct request *request, bool source
 
     if (source) {
         request->source_ended = true;
+        request->source_ended_ns = role_now_ns();
         reports->source = *ended;
     } else {
         request->sink_ended = true;
         reports->sink = *ended;
+        driver->account->untold += request->prodded && ended->started && ended->cancels;
         driver->account->reused_under_reader +=
             reuse_reader_quiet(driver->reuse, request->id, ended->quiet_ns);
         /* Nobody will use the offer any more: its blocks are wanted. */
@@ -289,6 +293,20 @@ static void receive(struct driver *driver, struct child *child)
 /* ----------------------------------------------------------------------------------------------
  * time */
 
+/* Ends are told at once; a decode process that still waits long after prefill's end is told by the
+ * driver, so that the run goes on, and counted. */
+static void prod(struct driver *driver, uint64_t now)
+{
+    for (size_t i = 0; i < driver->slots; i++) {
+        struct request *request = &driver->requests[i];
+        if (request->active && request->source_ended && !request->sink_ended && !request->prodded &&
+            now - request->source_ended_ns > BURST_UNTOLD_MS * NS_PER_MS) {
+            request->prodded = true;
+            tell(&driver->decode, MESSAGE_CANCEL, request);
+        }
+    }
+}
+
 static void tick(struct driver *driver)
 {
     uint64_t now = role_now_ns();
@@ -300,6 +318,7 @@ static void tick(struct driver *driver)
         driver->sample_ns = now + SAMPLE_MS * NS_PER_MS;
     }
     if (now >= driver->progress_ns) {
+        prod(driver, now);
         struct burst_progress progress = {
             .seconds = (double)(now - driver->start_ns) / 1e9,
             .in_flight = driver->offered,

@@ -116,10 +116,15 @@ static void plan_prefill_reading(struct request_plan *plan, struct dice *dice, u
     plan->stop_bytes = stop_at(bytes, 0.9);
     plan->trigger_bytes = plan->stop_bytes;
     if (dice_chance(dice, 0.75)) {
-        /* The reader finds much to read, and is in the middle of it when the cancel comes. */
+        /* The reader finds much or all to read, and is in the middle of it when the cancel comes.
+         */
+        bool all = dice_chance(dice, 0.5);
+
         plan->fetch_when = FETCH_AT_PARK;
-        plan->delay_us =
-            (uint32_t)(dice_fraction(dice) * (double)plan->stop_bytes / COPY_BYTES_PER_US);
+        plan->stop_bytes = all ? BURST_NEVER : plan->stop_bytes;
+        plan->trigger_bytes = all ? bytes : plan->stop_bytes;
+        plan->delay_us = (uint32_t)(dice_fraction(dice) * (all ? 0.5 : 1.0) *
+                                    (double)plan->trigger_bytes / COPY_BYTES_PER_US);
     } else {
         plan->fetch_when = FETCH_AT_OFFER;
         plan->trigger_bytes = stop_at(bytes, 0.5);

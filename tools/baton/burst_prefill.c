@@ -64,14 +64,14 @@ static void offer(struct role *role, struct record *record)
         .block_count = record->block_count,
         .reader_timeout_ms = record->plan.prefill_reader_ms,
         .whole_timeout_ms = record->plan.prefill_whole_ms,
-        .notices = role_notices(role, record),
+        .notices = role_notices(record),
     };
 
     if (baton_offer(role->engine, &args, &handoff, &error)) {
         offer_failed(role, record, error.text);
         return;
     }
-    role_handoff_started(role, record, handoff);
+    role_handoff_started(record, handoff);
     record->content_id = ++prefill->content_id;
     record->seed = payload_seed(role->incarnation, record->content_id);
     if (record->plan.stop_bytes > 0) {

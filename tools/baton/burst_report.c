@@ -175,6 +175,7 @@ static void put_counts(json_t *object, const struct account *account)
     put(object, "receipt_errors", account->prefill.receipt_errors + account->decode.receipt_errors);
     put(object, "api_errors", account->prefill.api_errors + account->decode.api_errors);
     put(object, "disagreements", account->disagreements);
+    put(object, "untold", account->untold);
     put(object, "doubts", account->prefill.doubts + account->decode.doubts);
     put(object, "children_lost", account->children_lost);
     put(object, "probes_ok", account->probes_ok);

@@ -63,6 +63,7 @@ struct record *role_record_new(struct role *role, const struct message *message)
         role_trouble(role, true, "out of memory");
         return NULL;
     }
+    record->role = role;
     record->id = message->id;
     record->slot = message->slot;
     record->plan = request->plan;
@@ -154,25 +155,22 @@ void role_ended(struct role *role, struct record *record)
  * notices */
 
 /* Callback notices go to the main thread as letters, with a reference. */
-static void post_notice(struct record *record, struct role *role, struct baton_completion *notice)
+static void post_notice(struct record *record, struct baton_completion *notice)
 {
     struct letter letter = {.kind = LETTER_NOTICE, .record = record, .id = record->id};
 
     notice->arg = record;
     baton_handoff_ref(notice->handoff);
     letter.notice = *notice;
-    role_post(role, &letter);
+    role_post(record->role, &letter);
 }
-
-/* The one role of this process, for callbacks whose `arg` is the record. */
-static struct role *callback_role;
 
 static void on_outcome(baton_handoff *handoff, void *arg, const struct baton_result *result)
 {
     struct baton_completion notice = {
         .notice = BATON_NOTICE_OUTCOME, .handoff = handoff, .result = *result};
 
-    post_notice(arg, callback_role, &notice);
+    post_notice(arg, &notice);
 }
 
 static void on_doubt(baton_handoff *handoff, void *arg, baton_cause cause)
@@ -180,7 +178,7 @@ static void on_doubt(baton_handoff *handoff, void *arg, baton_cause cause)
     struct baton_completion notice = {
         .notice = BATON_NOTICE_DOUBT, .handoff = handoff, .result.cause = cause};
 
-    post_notice(arg, callback_role, &notice);
+    post_notice(arg, &notice);
 }
 
 static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_receipt *receipt)
@@ -188,12 +186,11 @@ static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_recei
     struct baton_completion notice = {
         .notice = BATON_NOTICE_QUIET, .handoff = handoff, .receipt = *receipt};
 
-    post_notice(arg, callback_role, &notice);
+    post_notice(arg, &notice);
 }
 
-struct baton_notices role_notices(struct role *role, struct record *record)
+struct baton_notices role_notices(struct record *record)
 {
-    callback_role = role;
     if (!record->plan.callbacks) {
         return (struct baton_notices){.arg = record};
     }
@@ -204,9 +201,8 @@ struct baton_notices role_notices(struct role *role, struct record *record)
 /* ------------------------------------------------------------------------------------------
  * handoffs */
 
-void role_handoff_started(struct role *role, struct record *record, baton_handoff *handoff)
+void role_handoff_started(struct record *record, baton_handoff *handoff)
 {
-    (void)role;
     record->state = RECORD_RUNNING;
     record->handoff = handoff;
     record->handoff_id = baton_handoff_id(handoff);

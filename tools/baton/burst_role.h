@@ -36,8 +36,11 @@ struct payload_label {
     uint64_t bytes;
 };
 
+struct role;
+
 /* A request in one process.  It is used again only when hundreds of others have ended. */
 struct record {
+    struct role *role;
     uint64_t id;
     uint32_t slot;
     enum record_state state;
@@ -62,7 +65,7 @@ struct record {
     atomic_uint_fast64_t ready; /* the compute thread: bytes written and announced */
     uint64_t written;           /* the compute thread's */
     unsigned compute;           /* under the compute thread's lock */
-    bool compute_stop;          /* the same */
+    bool compute_stop, urgent;  /* the same */
     bool freed;
 
     /* decode */
@@ -92,8 +95,6 @@ struct letter {
     struct message_reused reused;
     struct baton_completion notice;
 };
-
-struct role;
 
 struct role_ops {
     const char *name;
@@ -170,10 +171,10 @@ void role_queue_remove(struct role *role, struct record *record);
 struct record *role_queue_admit(struct role *role);
 
 /* Notices as the record's plan has them. */
-struct baton_notices role_notices(struct role *role, struct record *record);
+struct baton_notices role_notices(struct record *record);
 
 /* A handoff was made. */
-void role_handoff_started(struct role *role, struct record *record, baton_handoff *handoff);
+void role_handoff_started(struct record *record, baton_handoff *handoff);
 
 /* Cancel, and where notices come by the completion queue wait for the receipt, to time it. */
 void role_cancel(struct role *role, struct record *record, baton_cancel_scope scope);
