@@ -240,10 +240,7 @@ static baton_err make_tables(baton_engine *engine, struct baton_error *ret_error
                          engine->options.links_max);
     }
     for (uint32_t i = 0; i < engine->options.links_max; i++) {
-        engine->links[i].engine = engine;
-        engine->links[i].number = i;
-        engine->links[i].peer_exit.fd = -1;
-        connection_init(&engine->links[i].control, engine);
+        link_init(&engine->links[i], engine, i);
     }
     for (unsigned i = 0; i < ENGINE_GREETERS_MAX; i++) {
         connection_init(&engine->greeters[i], engine);
@@ -306,6 +303,7 @@ static void engine_free(baton_engine *engine)
     free(engine->core);
     pthread_mutex_destroy(&engine->table_lock);
     pthread_mutex_destroy(&engine->notices_lock);
+    pthread_mutex_destroy(&engine->stats_lock);
     pthread_mutex_destroy(&engine->drain_lock);
     pthread_cond_destroy(&engine->drained);
     free(engine);
@@ -324,6 +322,7 @@ static void engine_init(baton_engine *engine)
     engine->notices_last = &engine->notices_first;
     pthread_mutex_init(&engine->table_lock, NULL);
     pthread_mutex_init(&engine->notices_lock, NULL);
+    pthread_mutex_init(&engine->stats_lock, NULL);
     pthread_mutex_init(&engine->drain_lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -57,7 +57,9 @@ enum ask {
 
 struct baton_pool {
     baton_engine *engine;
-    uint32_t number; /* its place in engine->pools, and its name on the wire */
+    uint32_t number; /* its place in engine->pools */
+    uint32_t region; /* its name on the wire, never used twice: a multiple of BATON_POOLS_MAX, plus
+                        number */
     unsigned flags;
     bool wrapped;
     uint64_t block_bytes;
@@ -148,8 +150,8 @@ struct connection {
     struct engine_link *link; /* NULL: a greeter */
     bool is_unix;
     bool connecting;
-    bool writing; /* EPOLLOUT is watched */
-    pid_t pid;    /* by the kernel's word; -1: not on this host */
+    unsigned events; /* that are watched */
+    pid_t pid;       /* by the kernel's word; -1: not on this host */
     uid_t uid;
     int pidfd; /* -1 */
     uint64_t since_us;
@@ -157,10 +159,17 @@ struct connection {
     size_t in_length, in_room;
     unsigned char *out; /* bytes encoded and not yet written */
     size_t out_length, out_sent, out_room;
-    int out_fd; /* travels with byte out_fd_at; -1 */
+    int out_fd; /* ours, travels with byte out_fd_at; -1 */
     size_t out_fd_at;
     int fds[ENGINE_FDS_MAX]; /* received and not used */
     unsigned fd_count;
+};
+
+/* Memory of a peer.  One that was replaced stays until no window of its link is under way. */
+struct engine_region {
+    struct transport_region region; /* first: windows know only this */
+    bool usable;
+    struct engine_region *next; /* replaced */
 };
 
 /* The engine's half of a core link.  Driver only. */
@@ -179,7 +188,8 @@ struct engine_link {
     bool attention; /* one of these three */
     uint64_t made_us;
     struct connection control;
-    struct transport_fd peer_exit; /* watches a pidfd; fd -1 */
+    struct transport_fd peer_exit; /* watches a pidfd, its own; fd -1 */
+    bool peer_exit_watched;
     uint8_t id[ID_BYTES];
     uint8_t incarnation[ID_BYTES]; /* of the peer */
     uint32_t peer_transports;
@@ -187,14 +197,14 @@ struct engine_link {
     unsigned out; /* windows and serves that a transport has */
     struct engine_link *flush_next;
     /* Sink. */
-    struct ticket ticket; /* where to dial */
-    unsigned round;       /* of dialling: 0 Unix sockets, 1 TCP */
-    unsigned endpoint;    /* the one being tried */
-    bool rejected;        /* by an endpoint that is another incarnation */
-    struct transport_region region[BATON_POOLS_MAX];
-    bool region_known[BATON_POOLS_MAX];
-    /* Source: pools that the peer was told of. */
-    bool told[BATON_POOLS_MAX];
+    struct ticket ticket;                          /* where to dial */
+    unsigned round;                                /* of dialling: 0 Unix sockets, 1 TCP */
+    unsigned endpoint;                             /* the one being tried */
+    bool rejected;                                 /* by an endpoint that is another incarnation */
+    struct engine_region *region[BATON_POOLS_MAX]; /* by id modulo BATON_POOLS_MAX */
+    struct engine_region *replaced;
+    /* Source: the regions that the peer was told of, by pool; UINT32_MAX: none. */
+    uint32_t told[BATON_POOLS_MAX];
 };
 
 struct engine_window {
@@ -219,7 +229,6 @@ struct histogram {
     uint64_t bucket[32]; /* values up to 2^i; the last: above */
 };
 
-/* Written by the driver; read by anybody, without a promise that they belong to one moment. */
 struct engine_counts {
     uint64_t offers, fetches;
     uint64_t outcomes[2][BATON_FAILED + 1];
@@ -283,7 +292,7 @@ struct baton_engine {
     struct connection greeters[ENGINE_GREETERS_MAX];
     struct engine_window *windows, *windows_free, *windows_done;
     struct transport_serve *serves_done, *serve_spare;
-    struct engine_counts counts;
+    struct engine_counts counts; /* others see a copy: stats.c */
 
     pthread_mutex_t table_lock; /* protects pools, the two tables, the free indices, serial */
     baton_pool *pools[BATON_POOLS_MAX];
@@ -291,6 +300,7 @@ struct baton_engine {
     uint32_t *free_index[2];
     uint32_t free_count[2];
     uint64_t serial;
+    uint32_t regions;          /* how many pools there ever were */
     atomic_uint checked_pools; /* with BATON_POOL_CHECK */
     atomic_uint active;        /* handoffs that are not quiet */
     atomic_uint user_refs;     /* all handoffs' */
@@ -299,6 +309,11 @@ struct baton_engine {
     pthread_mutex_t notices_lock; /* protects the two below */
     struct notice *notices_first, **notices_last;
     int completion_fd;
+
+    pthread_mutex_t stats_lock; /* protects published */
+    struct engine_published *published;
+    bool unpublished;      /* driver only: something changed since */
+    uint64_t published_us; /* driver only */
 
     pthread_mutex_t drain_lock; /* protects nothing but the condition */
     pthread_cond_t drained;
@@ -320,6 +335,8 @@ void loop_fini(baton_engine *engine);
 void loop_wake(baton_engine *engine); /* any thread */
 void loop_step(baton_engine *engine, int timeout_ms);
 void loop_asks(baton_engine *engine);
+/* Whether the calling thread is in the engine's loop_step(). */
+bool loop_drives(const baton_engine *engine);
 bool loop_watch(void *engine, struct transport_fd *fd, unsigned events);
 void loop_rewatch(void *engine, struct transport_fd *fd, unsigned events);
 void loop_unwatch(void *engine, struct transport_fd *fd);
@@ -361,6 +378,9 @@ void link_lose(struct engine_link *link, baton_cause cause);
 /* Say that engine_settle() is to look at the link. */
 void link_attend(struct engine_link *link);
 void link_close_transports(struct engine_link *link);
+/* The record as it is before its first use. */
+void link_init(struct engine_link *link, baton_engine *engine, uint32_t number);
+void regions_free_replaced(struct engine_link *link);
 /* Decode and apply what was read. */
 void link_digest(struct engine_link *link);
 
@@ -431,6 +451,8 @@ void pool_look(baton_pool *pool, struct baton_pool_stats *ret_stats);
 bool pool_shareable(const baton_pool *pool);
 
 /* stats.c */
+/* Let other threads see the driver's counters. */
+void stats_publish(baton_engine *engine, bool sleeping);
 baton_err stats_listen(baton_engine *engine, struct baton_error *ret_error);
 void stats_fini(baton_engine *engine);
 void histogram_add(struct histogram *histogram, uint64_t value);

@@ -5,7 +5,7 @@
  */
 #include "engine/engine.h"
 
-#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,7 +33,7 @@ static bool out_region(struct engine_link *link, const baton_pool *pool)
 {
     struct frame frame = {.type = FRAME_REGION};
 
-    frame.region.region = pool->number;
+    frame.region.region = pool->region;
     frame.region.length = pool->bytes;
     frame.region.block_bytes = pool->block_bytes;
     frame.region.kind = pool->wrapped ? REGION_PROCESS : REGION_MEMFD;
@@ -42,7 +42,7 @@ static bool out_region(struct engine_link *link, const baton_pool *pool)
         frame.region.nonce_base = (uint64_t)(uintptr_t)link->engine->nonce;
         memcpy(frame.region.nonce, link->engine->nonce, ID_BYTES);
     }
-    link->told[pool->number] = true;
+    link->told[pool->number] = pool->region;
     return connection_add(&link->control, &frame, pool->export_fd);
 }
 
@@ -52,14 +52,14 @@ static bool out_accept(struct engine_link *link, struct frame *frame, const stru
     bool added;
 
     if (atomic_load(&h->pool->exported) && shares(link, h->pool, WIRE_TRANSPORT_SHM) &&
-        !link->told[h->pool->number] && !out_region(link, h->pool)) {
+        link->told[h->pool->number] != h->pool->region && !out_region(link, h->pool)) {
         return false;
     }
     runs = malloc(8 * (size_t)h->loan.count);
     if (!runs) {
         return false;
     }
-    frame->accept.region = h->pool->number;
+    frame->accept.region = h->pool->region;
     frame->accept.block_count = h->loan.count;
     frame->accept.block_bytes = h->pool->block_bytes;
     frame->accept.layout = h->pool->layout;
@@ -82,6 +82,16 @@ static bool out_committed(struct engine_link *link, struct frame *frame, struct 
     return added;
 }
 
+/* Nothing that was read from a process that has died is committed, whoever has its number by now.
+ */
+static bool out_commit(struct engine_link *link, const struct frame *frame)
+{
+    struct pollfd exited = {.fd = link->peer_exit.fd, .events = POLLIN};
+
+    return !(exited.fd >= 0 && poll(&exited, 1, 0) == 1) &&
+           connection_add(&link->control, frame, -1);
+}
+
 bool frame_out(struct engine_link *link, struct frame *frame, const struct core_action *action)
 {
     baton_engine *engine = link->engine;
@@ -91,6 +101,8 @@ bool frame_out(struct engine_link *link, struct frame *frame, const struct core_
         return out_open(link, frame, engine->table[CORE_FETCH][action->index]);
     case FRAME_ACCEPT:
         return out_accept(link, frame, engine->table[CORE_OFFER][action->index]);
+    case FRAME_COMMIT:
+        return out_commit(link, frame);
     case FRAME_COMMITTED:
         return out_committed(link, frame, engine->table[CORE_OFFER][action->index]);
     default:
@@ -163,17 +175,18 @@ static baton_cause pick_transport(struct engine_link *link, struct baton_handoff
                                   uint32_t region)
 {
     baton_engine *engine = link->engine;
-    bool known = region < BATON_POOLS_MAX && link->region_known[region];
+    const struct engine_region *known = link->region[region % BATON_POOLS_MAX];
 
     for (unsigned i = 0; i < engine->transport_count; i++) {
         uint32_t bit = engine->transports[i].ops->bit;
 
         if (!(h->transports_wanted & bit & link->peer_transports) ||
-            (bit == WIRE_TRANSPORT_SHM && !known)) {
+            (bit == WIRE_TRANSPORT_SHM &&
+             !(known && known->usable && known->region.id == region))) {
             continue;
         }
         h->transport = i;
-        h->region = bit == WIRE_TRANSPORT_SHM ? &link->region[region] : NULL;
+        h->region = bit == WIRE_TRANSPORT_SHM ? &known->region : NULL;
         return BATON_CAUSE_NONE;
     }
     return BATON_CAUSE_TRANSPORT;
@@ -247,44 +260,67 @@ static int pop_fd(struct connection *c)
     return fd;
 }
 
-/* A region that can not be used is no error of the protocol: another transport may do. */
+static baton_err open_region(struct engine_link *link, const struct frame_region *r, int *fd,
+                             struct engine_region *region, struct baton_error *ret_error)
+{
+    const struct connection *c = &link->control;
+    baton_err err;
+
+    if (r->kind == REGION_MEMFD) {
+        err = region_map(&region->region, r->region, r->length, r->block_bytes, *fd, ret_error);
+        if (!err) {
+            *fd = -1; /* the region's now */
+            region->region.pidfd = link->peer_exit.fd;
+        }
+        return err;
+    }
+    if (link->engine->options.movers == 0) {
+        return error_set(ret_error, BATON_EINVAL,
+                         "memory that can not be mapped needs a mover thread: set movers");
+    }
+    return region_attach(&region->region, r->region, r->length, r->block_bytes, c->pid,
+                         link->peer_exit.fd, r->base, r->nonce_base, r->nonce, ret_error);
+}
+
+/*
+ * A pool of the source.  A later one may take the place of an earlier one that the source has
+ * destroyed.  One that can not be used is no error of the protocol: another transport may do.
+ */
 static bool in_region(struct engine_link *link, const struct frame_region *r)
 {
-    struct connection *c = &link->control;
+    struct engine_region **place = &link->region[r->region % BATON_POOLS_MAX], *region;
+    int fd = r->kind == REGION_MEMFD ? pop_fd(&link->control) : -1;
     struct baton_error error;
     baton_err err;
-    int fd = -1;
 
-    if (!link->sink || !c->is_unix || r->region >= BATON_POOLS_MAX) {
+    if (!link->sink || !link->control.is_unix || (r->kind == REGION_MEMFD && fd < 0) ||
+        (*place && (*place)->region.id >= r->region)) {
+        if (fd >= 0) {
+            close(fd);
+        }
         return false;
     }
-    if (link->region_known[r->region]) {
-        return false; /* told twice; windows may be using the first */
+    region = calloc(1, sizeof(*region));
+    err = region ? open_region(link, r, &fd, region, &error)
+                 : error_set(&error, BATON_ENOMEM, "no memory");
+    if (fd >= 0) {
+        close(fd);
     }
-    if (r->kind == REGION_MEMFD) {
-        fd = pop_fd(c);
-        if (fd < 0) {
-            return false;
-        }
-        err =
-            region_map(&link->region[r->region], r->region, r->length, r->block_bytes, fd, &error);
-        if (err) {
-            close(fd);
-        } else {
-            link->region[r->region].pidfd = c->pidfd;
-        }
-    } else {
-        err = link->engine->options.movers == 0
-                  ? error_set(&error, BATON_EINVAL,
-                              "memory that can not be mapped needs a mover thread: set movers")
-                  : region_attach(&link->region[r->region], r->region, r->length, r->block_bytes,
-                                  c->pid, c->pidfd, r->base, r->nonce_base, r->nonce, &error);
-    }
-    link->region_known[r->region] = err == BATON_OK;
     if (err) {
         engine_log(link->engine, BATON_LOG_WARN, "link %u: region %u can not be read directly: %s",
                    link->number, r->region, error.text);
     }
+    if (!region) {
+        return true;
+    }
+    region->usable = err == BATON_OK;
+    region->region.id = r->region;
+    if (*place) {
+        (*place)->next = link->replaced;
+        link->replaced = *place;
+        regions_free_replaced(link);
+    }
+    *place = region;
     return true;
 }
 

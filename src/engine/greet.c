@@ -105,7 +105,8 @@ static void move(struct connection *from, struct engine_link *link)
     connection_init(from, link->engine);
     to->link = link;
     to->watch.ready = link_ready;
-    loop_rewatch(link->engine, &to->watch, EPOLLIN);
+    to->events = EPOLLIN;
+    loop_rewatch(link->engine, &to->watch, to->events);
 }
 
 static void welcome(struct engine_link *link)
@@ -273,8 +274,9 @@ static void greet_ready(struct transport_fd *watch, unsigned events)
     c->is_unix = listener->is_unix;
     c->since_us = clock_now_us();
     no_delay(fd, c->is_unix);
+    c->events = EPOLLIN;
     connection_peer(c);
-    if ((c->is_unix && c->uid != geteuid()) || !loop_watch(engine, &c->watch, EPOLLIN)) {
+    if ((c->is_unix && c->uid != geteuid()) || !loop_watch(engine, &c->watch, c->events)) {
         connection_close(c); /* one user is one trust domain */
     }
 }
@@ -421,9 +423,8 @@ static bool dial(struct engine_link *link, const struct endpoint *e)
         }
     }
     connection_peer(c);
-    c->writing = c->connecting;
-    if (!loop_watch(link->engine, &c->watch, EPOLLIN | (c->connecting ? EPOLLOUT : 0U)) ||
-        (c->is_unix && c->uid != geteuid())) {
+    c->events = EPOLLIN | (c->connecting ? (unsigned)EPOLLOUT : 0U);
+    if (!loop_watch(link->engine, &c->watch, c->events) || (c->is_unix && c->uid != geteuid())) {
         connection_close(c);
         return false;
     }

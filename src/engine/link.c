@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,9 @@ void connection_close(struct connection *c)
     }
     if (c->pidfd >= 0) {
         close(c->pidfd);
+    }
+    if (c->out_fd >= 0) {
+        close(c->out_fd);
     }
     for (unsigned i = 0; i < c->fd_count; i++) {
         close(c->fds[i]);
@@ -114,13 +118,20 @@ void connection_used(struct connection *c, size_t bytes)
     c->in_length -= bytes;
 }
 
+/* A link whose answers fill its buffer is not read; only their leaving changes that. */
+static bool reads(const struct connection *c)
+{
+    return !c->link || !c->link->up || core_link_reads(c->engine->core, c->link->number);
+}
+
 void connection_events(struct connection *c)
 {
-    bool writes = c->connecting || c->out_sent < c->out_length;
+    unsigned events = (reads(c) ? (unsigned)EPOLLIN : 0U) |
+                      (c->connecting || c->out_sent < c->out_length ? (unsigned)EPOLLOUT : 0U);
 
-    if (writes != c->writing) {
-        c->writing = writes;
-        loop_rewatch(c->engine, &c->watch, EPOLLIN | (writes ? EPOLLOUT : 0U));
+    if (events != c->events) {
+        c->events = events;
+        loop_rewatch(c->engine, &c->watch, events);
     }
 }
 
@@ -164,7 +175,8 @@ bool connection_write(struct connection *c)
             return false;
         }
         if (c->out_fd >= 0 && c->out_fd_at == c->out_sent && put > 0) {
-            c->out_fd = -1; /* borrowed from its pool */
+            close(c->out_fd); /* the peer has its own now */
+            c->out_fd = -1;
         }
         c->out_sent += (size_t)put;
     }
@@ -182,8 +194,12 @@ bool connection_add(struct connection *c, const struct frame *frame, int fd)
     }
     if (fd >= 0) {
         BATON_ASSERT(c->out_fd < 0 && c->is_unix);
-        c->out_fd = fd;
+        /* Our own copy: its pool may be gone before the socket has taken it. */
+        c->out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         c->out_fd_at = c->out_length;
+        if (c->out_fd < 0) {
+            return false;
+        }
     }
     c->out_length += frame_encode(frame, c->out + c->out_length);
     c->engine->counts.frames_out++;
@@ -230,12 +246,17 @@ void link_up(struct engine_link *link)
 
     link->up = true;
     link->made_us = clock_now_us();
-    if (c->pidfd >= 0) {
-        link->peer_exit = (struct transport_fd){.fd = c->pidfd, .ready = peer_exited};
-        if (!loop_watch(link->engine, &link->peer_exit, EPOLLIN)) {
-            link->peer_exit.fd = -1; /* the end of the connection will have to do */
-        }
+    /* Room for all that is small: no memory is needed to say that a handoff was cancelled. */
+    if (!grow(&c->out, &c->out_room, c->out_length, ENGINE_WRITE_BYTES + FRAME_FIXED_BYTES_MAX)) {
+        link->broken = true;
+        link->broken_cause = BATON_CAUSE_LINK_CLOSED;
+        link_attend(link);
     }
+    /* The link's from here on: movers look at it for as long as they have windows. */
+    link->peer_exit = (struct transport_fd){.fd = c->pidfd, .ready = peer_exited};
+    c->pidfd = -1;
+    link->peer_exit_watched =
+        link->peer_exit.fd >= 0 && loop_watch(link->engine, &link->peer_exit, EPOLLIN);
 }
 
 void link_wants(baton_engine *engine, uint32_t number)
@@ -351,8 +372,8 @@ void link_ready(struct transport_fd *watch, unsigned events)
     if (!(events & (EPOLLIN | EPOLLERR | EPOLLHUP))) {
         return;
     }
-    /* Not read while its answers wait; level-triggered, so it comes back. */
-    if (!core_link_reads(link->engine->core, link->number)) {
+    if (!reads(c)) {
+        connection_events(c);
         link_wants(link->engine, link->number);
         return;
     }
@@ -380,10 +401,11 @@ void link_shut(baton_engine *engine, const struct core_action *a)
                    link->up ? "closed" : "not made", baton_cause_name(a->cause));
     }
     link->up = false;
-    if (link->peer_exit.fd >= 0) {
+    if (link->peer_exit_watched) {
         loop_unwatch(engine, &link->peer_exit);
-        link->peer_exit.fd = -1;
+        link->peer_exit_watched = false;
     }
+    connection_close(&link->control);
     link->shut = true;
     link_attend(link);
 }
@@ -400,23 +422,52 @@ void link_close_transports(struct engine_link *link)
     }
 }
 
-/* The record can be used again once the core, the transports and the flush list have let go of it.
+static void region_free(struct engine_region *region)
+{
+    if (region->usable) {
+        region_unmap(&region->region);
+    }
+    free(region);
+}
+
+void regions_free_replaced(struct engine_link *link)
+{
+    while (link->out == 0 && link->replaced) {
+        struct engine_region *region = link->replaced;
+
+        link->replaced = region->next;
+        region_free(region);
+    }
+}
+
+void link_init(struct engine_link *link, baton_engine *engine, uint32_t number)
+{
+    *link = (struct engine_link){.engine = engine, .number = number, .peer_exit.fd = -1};
+    for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
+        link->told[i] = UINT32_MAX;
+    }
+    connection_init(&link->control, engine);
+}
+
+/*
+ * The record can be used again once the core, the transports and the flush list have let go of it:
+ * nobody reads through its regions, nobody looks at its pidfd, and no list leads to it.
  */
 void link_released(struct engine_link *link)
 {
-    baton_engine *engine = link->engine;
-    uint32_t number = link->number;
-
+    regions_free_replaced(link);
     if (!link->used || link->core_knows || link->out > 0 || link->shut || link->flush ||
         link->attention) {
         return;
     }
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
-        if (link->region_known[i]) {
-            region_unmap(&link->region[i]);
+        if (link->region[i]) {
+            region_free(link->region[i]);
         }
     }
+    if (link->peer_exit.fd >= 0) {
+        close(link->peer_exit.fd);
+    }
     connection_close(&link->control);
-    *link = (struct engine_link){.engine = engine, .number = number, .peer_exit.fd = -1};
-    connection_init(&link->control, engine);
+    link_init(link, link->engine, link->number);
 }

@@ -13,6 +13,14 @@
 
 #include "util/clock.h"
 
+/* The engine that this thread is driving at the moment. */
+static _Thread_local const baton_engine *driven;
+
+bool loop_drives(const baton_engine *engine)
+{
+    return driven == engine;
+}
+
 bool loop_watch(void *arg, struct transport_fd *fd, unsigned events)
 {
     baton_engine *engine = arg;
@@ -290,6 +298,7 @@ static int wait_events(baton_engine *engine, int timeout_ms)
         count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
     }
     if (count == 0 && timeout_ms != 0) {
+        stats_publish(engine, true);
         count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
                            wait_ms(engine, timeout_ms, clock_now_us()));
     }
@@ -299,8 +308,10 @@ static int wait_events(baton_engine *engine, int timeout_ms)
 void loop_step(baton_engine *engine, int timeout_ms)
 {
     const struct core_event time_passes = {.type = CORE_EVENT_TICK};
+    const baton_engine *outer = driven;
     bool busy;
 
+    driven = engine;
     /* First: what is asked from here on wakes the wait below. */
     atomic_store(&engine->woken, false);
     loop_asks(engine);
@@ -321,7 +332,9 @@ void loop_step(baton_engine *engine, int timeout_ms)
     engine_apply(engine, &time_passes);
     tick(engine, clock_now_us());
     link_flush_all(engine);
+    stats_publish(engine, engine->options.progress == BATON_PROGRESS_CALLER);
     if (engine->options.progress == BATON_PROGRESS_CALLER) {
         set_timer(engine, busy);
     }
+    driven = outer;
 }

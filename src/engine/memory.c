@@ -208,11 +208,15 @@ static baton_err enter(baton_engine *engine, baton_pool *pool, struct baton_erro
     }
     if (atomic_load(&engine->closing)) {
         err = error_set(ret_error, BATON_ECLOSED, "the engine is closing");
+    } else if (engine->regions == UINT32_MAX / BATON_POOLS_MAX) {
+        err =
+            error_set(ret_error, BATON_ELIMIT, "the engine has had all the pools that it can name");
     } else if (number == BATON_POOLS_MAX) {
         err = error_set(ret_error, BATON_ELIMIT, "the engine has %d pools, its maximum",
                         BATON_POOLS_MAX);
     } else {
         pool->number = number;
+        pool->region = engine->regions++ * BATON_POOLS_MAX + number;
         engine->pools[number] = pool;
         atomic_fetch_add(&engine->checked_pools, checks(pool));
     }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The engine's counters as one JSON object (docs/METRICS.md).  Every value is a number or one of
- * our own names, so nothing has to be escaped, and libbaton needs no JSON library.  The numbers are
- * read while the driver counts on: each is right, together they are of about one moment.
+ * our own names, so nothing has to be escaped, and libbaton needs no JSON library.
+ *
+ * The driver counts without locks.  Everybody else sees the copy that it publishes before it
+ * sleeps, and every now and then while it does not.
  */
 #include "engine/engine.h"
 
@@ -18,7 +20,69 @@
 
 enum {
     STATS_BYTES_MAX = 256 << 10, /* of one answer */
+    STATS_PUBLISH_US = 20000,    /* while the driver does not sleep */
 };
+
+struct published_link {
+    bool used, sink, is_unix, up;
+    uint8_t peer[ID_BYTES];
+    uint64_t made_us;
+    uint32_t handoffs;
+};
+
+struct engine_published {
+    struct engine_counts counts;
+    struct core_counts core;
+    struct core_gauges gauges;
+    struct published_link link[]; /* options.links_max */
+};
+
+static void publish_link(const struct engine_link *link, struct published_link *ret_link)
+{
+    struct core_link_view view;
+
+    ret_link->used = link->core_knows;
+    if (!link->core_knows) {
+        return;
+    }
+    core_link_view(link->engine->core, link->number, &view);
+    *ret_link = (struct published_link){.used = true,
+                                        .sink = link->sink,
+                                        .is_unix = link->control.is_unix,
+                                        .up = link->up,
+                                        .made_us = link->made_us,
+                                        .handoffs = view.handoffs};
+    memcpy(ret_link->peer, link->incarnation, ID_BYTES);
+}
+
+static void publish(baton_engine *engine)
+{
+    struct engine_published *p = engine->published;
+
+    pthread_mutex_lock(&engine->stats_lock);
+    p->counts = engine->counts;
+    core_counts(engine->core, &p->core);
+    core_gauges(engine->core, &p->gauges);
+    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+        publish_link(&engine->links[i], &p->link[i]);
+    }
+    pthread_mutex_unlock(&engine->stats_lock);
+    engine->unpublished = false;
+}
+
+void stats_publish(baton_engine *engine, bool sleeping)
+{
+    uint64_t now_us;
+
+    if (!engine->unpublished) {
+        return;
+    }
+    now_us = clock_now_us();
+    if (sleeping || now_us - engine->published_us > STATS_PUBLISH_US) {
+        engine->published_us = now_us;
+        publish(engine);
+    }
+}
 
 void histogram_add(struct histogram *h, uint64_t value)
 {
@@ -96,10 +160,9 @@ static void add_outcomes(struct text *t, const struct engine_counts *c)
 
 static void add_counters(struct text *t, baton_engine *engine)
 {
-    const struct engine_counts *c = &engine->counts;
-    struct core_counts core;
+    const struct engine_counts *c = &engine->published->counts;
+    const struct core_counts *core = &engine->published->core;
 
-    core_counts(engine->core, &core);
     add(t, "\"counters\": {");
     add_number(t, "offers", c->offers);
     add_number(t, "fetches", c->fetches);
@@ -117,28 +180,27 @@ static void add_counters(struct text *t, baton_engine *engine)
     add_number(t, "bytes_useful", c->bytes_useful);
     add_number(t, "bytes_wasted", c->bytes_wasted);
     add_number(t, "bytes_served", c->bytes_served);
-    add_number(t, "late_messages", core.late);
-    add_number(t, "leases", core.leases);
-    add_number(t, "links_made", core.links_made);
-    add_number(t, "links_lost", core.links_lost);
-    add_number(t, "links_refused", core.links_refused + c->links_rejected);
+    add_number(t, "late_messages", core->late);
+    add_number(t, "leases", core->leases);
+    add_number(t, "links_made", core->links_made);
+    add_number(t, "links_lost", core->links_lost);
+    add_number(t, "links_refused", core->links_refused + c->links_rejected);
     add_number(t, "frames_in", c->frames_in);
     add_number(t, "frames_out", c->frames_out);
-    add_number(t, "protocol_errors", core.protocol_errors);
+    add_number(t, "protocol_errors", core->protocol_errors);
     close_with(t, "}, ");
 }
 
 static void add_gauges(struct text *t, const baton_engine *engine)
 {
-    struct core_gauges g;
+    const struct core_gauges *g = &engine->published->gauges;
 
-    core_gauges(engine->core, &g);
     add(t, "\"gauges\": {");
-    add_number(t, "offers", g.offers);
-    add_number(t, "fetches", g.fetches);
-    add_number(t, "links", g.links);
-    add_number(t, "inflight_bytes", g.inflight_bytes);
-    add_number(t, "windows", g.windows);
+    add_number(t, "offers", g->offers);
+    add_number(t, "fetches", g->fetches);
+    add_number(t, "links", g->links);
+    add_number(t, "inflight_bytes", g->inflight_bytes);
+    add_number(t, "windows", g->windows);
     close_with(t, "}, ");
 }
 
@@ -185,18 +247,15 @@ static void add_pool(struct text *t, baton_engine *engine, unsigned number)
     close_with(t, "}, ");
 }
 
-static void add_link(struct text *t, const struct engine_link *link, uint64_t now_us)
+static void add_link(struct text *t, const struct published_link *link, uint64_t now_us)
 {
-    struct core_link_view view;
-
-    core_link_view(link->engine->core, link->number, &view);
     add(t, "{");
-    add_hex(t, "peer", link->incarnation);
+    add_hex(t, "peer", link->peer);
     add(t, "\"role\": \"%s\", \"kind\": \"%s\", \"state\": \"%s\", ",
-        link->sink ? "sink" : "source", link->control.is_unix ? "unix" : "tcp",
+        link->sink ? "sink" : "source", link->is_unix ? "unix" : "tcp",
         link->up ? "up" : "dialing");
     add_number(t, "age_us", link->up ? now_us - link->made_us : 0);
-    add_number(t, "handoffs", view.handoffs);
+    add_number(t, "handoffs", link->handoffs);
     close_with(t, "}, ");
 }
 
@@ -208,21 +267,25 @@ static void add_all(struct text *t, baton_engine *engine)
     add_hex(t, "incarnation", engine->incarnation);
     add_number(t, "pid", (uint64_t)getpid());
     add_number(t, "uptime_us", now_us - engine->made_us);
+    pthread_mutex_lock(&engine->stats_lock);
     add_counters(t, engine);
     add_gauges(t, engine);
     add(t, "\"histograms\": {");
-    add_histogram(t, "time_to_quiet_us", &engine->counts.time_to_quiet_us);
-    add_histogram(t, "fetch_us", &engine->counts.fetch_us);
+    add_histogram(t, "time_to_quiet_us", &engine->published->counts.time_to_quiet_us);
+    add_histogram(t, "fetch_us", &engine->published->counts.fetch_us);
+    pthread_mutex_unlock(&engine->stats_lock);
     close_with(t, "}, \"pools\": [");
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
         add_pool(t, engine, i);
     }
     close_with(t, "], \"links\": [");
+    pthread_mutex_lock(&engine->stats_lock);
     for (uint32_t i = 0; i < engine->options.links_max; i++) {
-        if (engine->links[i].core_knows) {
-            add_link(t, &engine->links[i], now_us);
+        if (engine->published->link[i].used) {
+            add_link(t, &engine->published->link[i], now_us);
         }
     }
+    pthread_mutex_unlock(&engine->stats_lock);
     close_with(t, "]}\n");
 }
 
@@ -232,6 +295,9 @@ size_t baton_engine_stats_json(baton_engine *engine, char *ret_text, size_t size
 
     if (engine_check(engine)) {
         return 0;
+    }
+    if (loop_drives(engine)) {
+        publish(engine); /* a callback, or the socket below: as of this moment */
     }
     add_all(&t, engine);
     return t.length;
@@ -269,6 +335,11 @@ baton_err stats_listen(baton_engine *engine, struct baton_error *ret_error)
     char text[BATON_ENDPOINT_BYTES_MAX];
     const char *path = engine->options.stats_path;
 
+    engine->published = calloc(1, sizeof(*engine->published) +
+                                      engine->options.links_max * sizeof(struct published_link));
+    if (!engine->published) {
+        return error_set(ret_error, BATON_ENOMEM, "no memory for the counters");
+    }
     if (!path) {
         return BATON_OK;
     }
@@ -286,4 +357,6 @@ void stats_fini(baton_engine *engine)
     if (engine->stats.watch.fd >= 0) {
         listener_close(&engine->stats);
     }
+    free(engine->published);
+    engine->published = NULL;
 }

@@ -297,10 +297,12 @@ static void receive(struct driver *driver, struct child *child)
  * driver, so that the run goes on, and counted. */
 static void prod(struct driver *driver, uint64_t now)
 {
+    uint64_t patience_ms = driver->config->sabotage ? BURST_UNTOLD_SABOTAGED_MS : BURST_UNTOLD_MS;
+
     for (size_t i = 0; i < driver->slots; i++) {
         struct request *request = &driver->requests[i];
         if (request->active && request->source_ended && !request->sink_ended && !request->prodded &&
-            now - request->source_ended_ns > BURST_UNTOLD_MS * NS_PER_MS) {
+            now - request->source_ended_ns > patience_ms * NS_PER_MS) {
             request->prodded = true;
             tell(&driver->decode, MESSAGE_CANCEL, request);
         }
@@ -315,10 +317,10 @@ static void tick(struct driver *driver)
         if (driver->sampling) {
             samples_add(&driver->account->in_flight, (double)driver->offered);
         }
+        prod(driver, now);
         driver->sample_ns = now + SAMPLE_MS * NS_PER_MS;
     }
     if (now >= driver->progress_ns) {
-        prod(driver, now);
         struct burst_progress progress = {
             .seconds = (double)(now - driver->start_ns) / 1e9,
             .in_flight = driver->offered,

@@ -145,6 +145,7 @@ static void report(struct role *role)
 {
     struct message message = {.kind = MESSAGE_STATS};
 
+    role->reported = true;
     baton_pool_verify(role->pool);
     baton_pool_inspect(role->pool, &role->stats.pool);
     message.stats = role->stats;
@@ -374,12 +375,13 @@ static int finish(struct role *role)
     if (drained && !baton_engine_destroy(role->engine, &error)) {
         return EXIT_OK;
     }
-    if (!role->config.sabotage) {
+    bool expected = role->config.sabotage || !role->reported;
+    if (!expected) {
         fprintf(stderr, "baton burst: %s: the engine can not be destroyed: %s\n", role->ops->name,
                 drained ? error.text : "it does not become quiet");
     }
     baton_engine_abandon(role->engine, &abandoned);
-    return role->config.sabotage ? EXIT_OK : EXIT_CHECK;
+    return expected ? EXIT_OK : EXIT_CHECK;
 }
 
 int role_run(struct role *role, const struct role_ops *ops, int fd)

@@ -142,6 +142,7 @@ struct role {
     int letters_fd;
 
     struct message_stats stats;
+    bool reported; /* the driver asked for the stats: all requests have ended */
     struct baton_receipt other_receipt; /* sabotage: of another handoff */
     unsigned sabotages;
     uint64_t retires;
