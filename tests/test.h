@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TEST and CHECK.  A test program is some files with TESTs, linked with test.c.  A CHECK that fails is printed, counted
- * and does not leave the test; callbacks on other threads record, the test's own thread checks.
+ * TEST and CHECK.  A test program is some files with TESTs, linked with test.c.  A CHECK that fails
+ * is printed, counted and does not leave the test; callbacks on other threads record, the test's
+ * own thread checks.
  */
 #ifndef BATON_TESTS_TEST_H
 #define BATON_TESTS_TEST_H

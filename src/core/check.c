@@ -70,10 +70,9 @@ static void check_slot(const struct core *core, const struct offer *o, uint32_t 
                                t->due == CORE_NEVER));
     BATON_ASSERT(t->attempt <= core->last_attempt);
     /* An open slot keeps its link only for its last word. */
-    BATON_ASSERT(BATON_IMPLIES(t->state == SLOT_OFFERED,
-                               (t->link != ILIST_NONE) == (says(core, number, SAY_ENDED) ||
-                                                           core->lost > 0) ||
-                                   t->link == ILIST_NONE));
+    BATON_ASSERT(BATON_IMPLIES(t->state == SLOT_OFFERED && t->link != ILIST_NONE,
+                               says(core, number, SAY_ENDED) ||
+                                   core_link(core, t->link)->state == LINK_LOST));
     BATON_ASSERT(BATON_IMPLIES(says(core, number, SAY_ENDED),
                                t->state == SLOT_OFFERED || t->state == SLOT_REVOKED));
     BATON_ASSERT(BATON_IMPLIES(says(core, number, SAY_COMMITTED), t->state == SLOT_COMMITTED));

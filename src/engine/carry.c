@@ -78,7 +78,7 @@ static void carry_outcome(baton_engine *engine, const struct core_action *a)
     count_outcome(engine, h);
     atomic_store(&h->decided, true);
     notice_give(h, BATON_NOTICE_OUTCOME);
-    if (BATON_SABOTAGE(DOUBLE_OUTCOME) && h->id % 8 == 0) {
+    if (BATON_SABOTAGE(DOUBLE_OUTCOME) && h->notices.on_outcome) {
         notice_give(h, BATON_NOTICE_OUTCOME);
     }
 }

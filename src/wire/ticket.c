@@ -385,8 +385,8 @@ baton_err baton_ticket_from_text(const char *text, void *ret_ticket, size_t *ret
     return BATON_OK;
 }
 
-baton_err baton_ticket_inspect(const void *ticket, size_t length, struct baton_ticket_view *ret_view,
-                            struct baton_error *ret_error)
+baton_err baton_ticket_inspect(const void *ticket, size_t length,
+                               struct baton_ticket_view *ret_view, struct baton_error *ret_error)
 {
     struct ticket decoded;
     baton_err err;

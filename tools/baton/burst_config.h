@@ -13,8 +13,9 @@ enum {
     BURST_POOL_REQUESTS_MAX = 128,  /* default pools hold at most so many mean requests */
     BURST_WINDOW_BYTES = 256 << 10, /* small, so that a fetch has several */
     BURST_STUCK_MS = 30000,         /* no request ended for so long: something hangs */
-    BURST_UNTOLD_MS =
-        3000, /* a fetch that goes on for so long after its offer's end was not told */
+    /* A fetch that goes on for so long after its offer's end was not told. */
+    BURST_UNTOLD_MS = 3000,
+    BURST_UNTOLD_SABOTAGED_MS = 300, /* where that is the rule, more requests get their turn */
     BURST_STATS_PATH_BYTES = 90,
 };
 
