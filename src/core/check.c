@@ -66,8 +66,8 @@ static void check_slot(const struct core *core, const struct offer *o, uint32_t 
     BATON_ASSERT(BATON_IMPLIES(t->state == SLOT_COMMITTED, o->watermark == o->total)); /* P7 */
     BATON_ASSERT(BATON_IMPLIES(t->state == SLOT_LEASED, t->link != ILIST_NONE && t->attempt > 0));
     /* The lease's clock runs only when all bytes are there. */
-    BATON_ASSERT(BATON_IMPLIES(t->state == SLOT_LEASED && o->watermark < o->total,
-                               t->due == CORE_NEVER));
+    BATON_ASSERT(
+        BATON_IMPLIES(t->state == SLOT_LEASED && o->watermark < o->total, t->due == CORE_NEVER));
     BATON_ASSERT(t->attempt <= core->last_attempt);
     /* An open slot keeps its link only for its last word. */
     BATON_ASSERT(BATON_IMPLIES(t->state == SLOT_OFFERED && t->link != ILIST_NONE,
@@ -131,9 +131,9 @@ static void check_fetch_state(const struct core *core, uint32_t index)
     BATON_ASSERT(over == (f->clock == BATON_CAUSE_NONE));
     BATON_ASSERT(BATON_IMPLIES(cancels, over));
     BATON_ASSERT(BATON_IMPLIES(!over, f->link != ILIST_NONE));
-    BATON_ASSERT(BATON_IMPLIES(f->link == ILIST_NONE,
-                               !cancels && !commits &&
-                                   !say_has(core, say_of_fetch(core, index, SAY_OPEN))));
+    BATON_ASSERT(
+        BATON_IMPLIES(f->link == ILIST_NONE,
+                      !cancels && !commits && !say_has(core, say_of_fetch(core, index, SAY_OPEN))));
     BATON_ASSERT(BATON_IMPLIES(f->state == FETCH_OPENING, f->next == f->begin && !f->attempt));
     BATON_ASSERT(BATON_IMPLIES(f->state == FETCH_READING || f->state == FETCH_COMMITTING,
                                f->attempt > 0 && f->opened));
@@ -163,9 +163,9 @@ static void check_fetch(const struct core *core, uint32_t index)
     BATON_ASSERT(f->next == f->begin || f->next <= fetch_readable(f)); /* P7 */
     BATON_ASSERT(f->landed <= f->next - f->begin && f->touched <= f->next - f->begin);
     BATON_ASSERT(f->copies <= core->limits.windows_per_fetch);
-    BATON_ASSERT(ready == (f->state == FETCH_READING && !f->stalled &&
-                           f->next < fetch_readable(f) &&
-                           f->copies < core->limits.windows_per_fetch));
+    BATON_ASSERT(ready ==
+                 (f->state == FETCH_READING && !f->stalled && f->next < fetch_readable(f) &&
+                  f->copies < core->limits.windows_per_fetch));
     check_fetch_state(core, index);
 }
 
@@ -187,11 +187,10 @@ static void check_windows(const struct core *core)
     BATON_ASSERT(windows <= core->limits.windows);
     BATON_ASSERT(core->gauges.inflight_bytes >= windows);
     BATON_ASSERT(core->gauges.inflight_bytes <= bytes_max);
-    BATON_ASSERT(BATON_IMPLIES(windows > 1,
-                               core->gauges.inflight_bytes <= core->limits.inflight_bytes));
+    BATON_ASSERT(
+        BATON_IMPLIES(windows > 1, core->gauges.inflight_bytes <= core->limits.inflight_bytes));
     check_list(&core->ready, core_fetch_ready(core));
-    BATON_ASSERT(core->ready.count ==
-                 nodes_in_lists(core_fetch_ready(core), core->limits.fetches));
+    BATON_ASSERT(core->ready.count == nodes_in_lists(core_fetch_ready(core), core->limits.fetches));
 }
 
 /* ---- links ---- */
@@ -213,10 +212,9 @@ static void check_word(const struct core *core, uint32_t link, uint32_t node)
         BATON_ASSERT(t->link == link);
     } else {
         BATON_ASSERT((node - links) / each == link);
-        BATON_ASSERT(BATON_IMPLIES((node - links) % each > 0,
-                                   core_replies(core)[link * core->limits.replies +
-                                                      (node - links) % each - 1]
-                                           .type != 0));
+        BATON_ASSERT(BATON_IMPLIES(
+            (node - links) % each > 0,
+            core_replies(core)[link * core->limits.replies + (node - links) % each - 1].type != 0));
     }
 }
 
@@ -232,8 +230,7 @@ static void check_say(const struct core *core, uint32_t link)
     for (uint32_t node = l->say.head; node != ILIST_NONE; node = core_say(core)[node].next) {
         check_word(core, link, node);
     }
-    BATON_ASSERT(BATON_IMPLIES(l->state != LINK_UP && l->state != LINK_DIALING,
-                               l->say.count == 0));
+    BATON_ASSERT(BATON_IMPLIES(l->state != LINK_UP && l->state != LINK_DIALING, l->say.count == 0));
     for (uint32_t i = 0; i < core->limits.replies; i++) {
         replies += core_replies(core)[link * core->limits.replies + i].type != 0;
         queued += say_has(core, base + 1 + i);

@@ -132,7 +132,7 @@ struct core_event {
             const struct frame *frame; /* borrowed during the step */
             baton_cause
                 misfit; /* OPEN, ACCEPT: NONE when layouts, ranges and blocks fit; else why not */
-            bool exported; /* OPEN: as in core_event_offer, after this lease */
+            bool exported; /* OPEN: a lease lets the reader read the memory without our code */
         } frame;
         struct {
             uint64_t id; /* of the fetch */
@@ -177,6 +177,7 @@ struct core_action {
     enum core_side side; /* TRACE, OUTCOME, DOUBT, QUIET, FORGET */
     uint32_t index;      /* the same, COPY and SERVE_; FRAME: of the handoff that speaks */
     uint32_t slot;       /* TRACE, SERVE_ */
+    bool exported;       /* FRAME of an ACCEPT: the reader may read the memory without our code */
     union {
         struct frame frame;
         struct {

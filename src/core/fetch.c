@@ -218,7 +218,10 @@ void fetch_lost(struct core *core, uint32_t index, baton_cause cause, uint64_t n
                 struct core_actions *out)
 {
     fetch_unlink(core, index);
-    fetch_end(core, index, cause == BATON_CAUSE_INCARNATION ? BATON_REFUSED : BATON_LINK_LOST,
+    /* A source that answered and did not want the link has refused its fetches. */
+    fetch_end(core, index,
+              cause == BATON_CAUSE_INCARNATION || cause == BATON_CAUSE_BUSY ? BATON_REFUSED
+                                                                            : BATON_LINK_LOST,
               cause, TELL_NOBODY, now_us, out);
     fetch_forget(core, index, out);
 }

@@ -219,6 +219,9 @@ void link_expire(struct core *core, uint32_t link, uint64_t now_us, struct core_
         say_ping(core, link, out);
     }
     l->due = timer_after(now_us, third);
+    if (timer_after(l->heard_us, timeout) < l->due) {
+        l->due = timer_after(l->heard_us, timeout);
+    }
     timer_link(core, link);
 }
 

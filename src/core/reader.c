@@ -56,7 +56,8 @@ static void lease(struct core *core, const struct core_event *event, uint32_t in
     t->attempt = ++core->last_attempt;
     o->attempts++;
     o->last_attempt = t->attempt;
-    o->exported = o->exported || event->frame.exported;
+    t->exported = event->frame.exported;
+    o->exported = o->exported || t->exported;
     memcpy(o->peer, core_link(core, event->link)->incarnation, ID_BYTES);
     ilist_push(&core_link(core, t->link)->slots, core_slot_on_link(core), number);
     slot_move(core, index, s, SLOT_LEASED, out);

@@ -167,7 +167,10 @@ static bool build(struct core *core, uint32_t link, uint32_t node, struct core_a
 
         built = slot_builds(core, slot, n % SAY_SLOT_END_, &frame);
         if (built) {
-            frame_action(link, &frame, out)->index = slot / core->limits.slots;
+            struct core_action *action = frame_action(link, &frame, out);
+
+            action->index = slot / core->limits.slots;
+            action->exported = core_slots(core)[slot].exported;
         }
         slot_said(core, slot, out);
         return built;

@@ -67,6 +67,7 @@ struct slot {
     uint32_t link;              /* where the lease is, or where its last words go; ILIST_NONE */
     uint8_t state;              /* enum slot_state */
     uint8_t cause;              /* REVOKED: why.  ENDED is to be said: why */
+    bool exported;              /* the lease's holder may read the memory without our code */
     uint8_t secret[ID_BYTES];
 };
 

@@ -113,6 +113,18 @@ static void count_quiet(baton_engine *engine, const struct baton_handoff *h, uin
     }
 }
 
+/*
+ * The core knows how this offer was read.  A pool that was exported, for whichever offer, can be
+ * read by a peer at any time, so then only what the readers said, or that they can not commit, is a
+ * proof.
+ */
+static baton_proof proof_of(const struct baton_handoff *h, baton_proof proof)
+{
+    bool exported = h->side == CORE_OFFER && atomic_load(&h->pool->exported);
+
+    return exported && proof != BATON_PROOF_PEER_DRAIN ? BATON_PROOF_REVOKED : proof;
+}
+
 static void carry_quiet(baton_engine *engine, const struct core_action *a)
 {
     struct baton_handoff *h = handoff_of(engine, a);
@@ -126,7 +138,7 @@ static void carry_quiet(baton_engine *engine, const struct core_action *a)
     atomic_thread_fence(memory_order_seq_cst);
     *r = (struct baton_receipt){.handoff_id = h->id,
                                 .nonce = h->nonce,
-                                .proof = a->quiet.proof,
+                                .proof = proof_of(h, a->quiet.proof),
                                 .transport = transport_name(h->transports_used),
                                 .attempts = a->quiet.attempts,
                                 .last_attempt = a->quiet.last_attempt,

@@ -165,7 +165,7 @@ struct connection {
     unsigned fd_count;
 };
 
-/* Memory of a peer.  One that was replaced stays until no window of its link is under way. */
+/* Memory of a peer.  One that was replaced stays as long as its link. */
 struct engine_region {
     struct transport_region region; /* first: windows know only this */
     bool usable;
@@ -197,12 +197,13 @@ struct engine_link {
     unsigned out; /* windows and serves that a transport has */
     struct engine_link *flush_next;
     /* Sink. */
-    struct ticket ticket;                          /* where to dial */
-    unsigned round;                                /* of dialling: 0 Unix sockets, 1 TCP */
-    unsigned endpoint;                             /* the one being tried */
-    bool rejected;                                 /* by an endpoint that is another incarnation */
+    struct ticket ticket; /* where to dial */
+    unsigned round;       /* of dialling: 0 Unix sockets, 1 TCP */
+    unsigned endpoint;    /* the one being tried */
+    baton_cause rejected; /* why an endpoint that answered did not want us; NONE */
     struct engine_region *region[BATON_POOLS_MAX]; /* by id modulo BATON_POOLS_MAX */
-    struct engine_region *replaced;
+    struct engine_region *replaced; /* fetches that are not over may still name them */
+    unsigned replaced_count;
     /* Source: the regions that the peer was told of, by pool; UINT32_MAX: none. */
     uint32_t told[BATON_POOLS_MAX];
 };
@@ -380,7 +381,6 @@ void link_attend(struct engine_link *link);
 void link_close_transports(struct engine_link *link);
 /* The record as it is before its first use. */
 void link_init(struct engine_link *link, baton_engine *engine, uint32_t number);
-void regions_free_replaced(struct engine_link *link);
 /* Decode and apply what was read. */
 void link_digest(struct engine_link *link);
 
@@ -436,8 +436,6 @@ struct baton_handoff *handoff_create(baton_engine *engine, enum core_side side, 
                                      const uint32_t *blocks, uint32_t count,
                                      const struct baton_notices *notices);
 void handoff_free(struct baton_handoff *handoff);
-baton_err handoff_lend(struct baton_handoff *handoff, bool exclusive,
-                       struct baton_error *ret_error);
 
 /* notice.c */
 void notice_give(struct baton_handoff *handoff, baton_notice kind);

@@ -46,14 +46,22 @@ static bool out_region(struct engine_link *link, const baton_pool *pool)
     return connection_add(&link->control, &frame, pool->export_fd);
 }
 
-static bool out_accept(struct engine_link *link, struct frame *frame, const struct baton_handoff *h)
+/*
+ * `exported`: the reader may read the pool itself.  Exposure is recorded before the descriptor, or
+ * the address, leaves: whatever offer of this pool ends from now on, a peer can read its blocks.
+ */
+static bool out_accept(struct engine_link *link, struct frame *frame, struct baton_handoff *h,
+                       bool exported)
 {
     uint8_t *runs;
     bool added;
 
-    if (atomic_load(&h->pool->exported) && shares(link, h->pool, WIRE_TRANSPORT_SHM) &&
-        link->told[h->pool->number] != h->pool->region && !out_region(link, h->pool)) {
-        return false;
+    if (exported) {
+        atomic_store(&h->pool->exported, true);
+        h->transports_used |= WIRE_TRANSPORT_SHM;
+        if (link->told[h->pool->number] != h->pool->region && !out_region(link, h->pool)) {
+            return false;
+        }
     }
     runs = malloc(8 * (size_t)h->loan.count);
     if (!runs) {
@@ -88,6 +96,8 @@ static bool out_commit(struct engine_link *link, const struct frame *frame)
 {
     struct pollfd exited = {.fd = link->peer_exit.fd, .events = POLLIN};
 
+    /* The last load of every mover comes before the commit (DESIGN.md, section 4.1). */
+    atomic_thread_fence(memory_order_seq_cst);
     return !(exited.fd >= 0 && poll(&exited, 1, 0) == 1) &&
            connection_add(&link->control, frame, -1);
 }
@@ -100,7 +110,7 @@ bool frame_out(struct engine_link *link, struct frame *frame, const struct core_
     case FRAME_OPEN:
         return out_open(link, frame, engine->table[CORE_FETCH][action->index]);
     case FRAME_ACCEPT:
-        return out_accept(link, frame, engine->table[CORE_OFFER][action->index]);
+        return out_accept(link, frame, engine->table[CORE_OFFER][action->index], action->exported);
     case FRAME_COMMIT:
         return out_commit(link, frame);
     case FRAME_COMMITTED:
@@ -143,22 +153,15 @@ static baton_cause open_misfit(const struct engine_link *link, const struct fram
 
 static void in_open(struct engine_link *link, const struct frame *frame)
 {
-    struct baton_handoff *h = handoff_find(link->engine, CORE_OFFER, frame->open.offer_id);
-    baton_cause misfit = h ? open_misfit(link, &frame->open, h) : BATON_CAUSE_NONE;
-    bool exported = false;
+    const struct baton_handoff *h = handoff_find(link->engine, CORE_OFFER, frame->open.offer_id);
 
-    /*
-     * Exposure is recorded before the descriptor, or the address, leaves: all offers of this pool
-     * that end from now on are revoked ones, whoever their readers are.
-     */
-    if (h && !misfit) {
-        if (shares(link, h->pool, frame->open.transports)) {
-            atomic_store(&h->pool->exported, true);
-            h->transports_used |= WIRE_TRANSPORT_SHM;
-        }
-        exported = atomic_load(&h->pool->exported);
+    /* Of an offer that has ended only the core's record is looked at: its pool may be gone. */
+    if (!h || atomic_load(&h->decided)) {
+        apply(link, frame, BATON_CAUSE_NONE, false);
+        return;
     }
-    apply(link, frame, misfit, exported);
+    apply(link, frame, open_misfit(link, &frame->open, h),
+          shares(link, h->pool, frame->open.transports));
 }
 
 /* The fetch that a frame of its source names. */
@@ -274,6 +277,11 @@ static baton_err open_region(struct engine_link *link, const struct frame_region
         }
         return err;
     }
+    if (c->pid <= 0 || link->peer_exit.fd < 0) {
+        return error_set(ret_error, BATON_ESYSTEM,
+                         "the kernel does not say which process the peer is: is it in another PID "
+                         "namespace?  Use tcp, or memory that Baton makes");
+    }
     if (link->engine->options.movers == 0) {
         return error_set(ret_error, BATON_EINVAL,
                          "memory that can not be mapped needs a mover thread: set movers");
@@ -294,7 +302,7 @@ static bool in_region(struct engine_link *link, const struct frame_region *r)
     baton_err err;
 
     if (!link->sink || !link->control.is_unix || (r->kind == REGION_MEMFD && fd < 0) ||
-        (*place && (*place)->region.id >= r->region)) {
+        (*place && ((*place)->region.id >= r->region || link->replaced_count == BATON_POOLS_MAX))) {
         if (fd >= 0) {
             close(fd);
         }
@@ -318,7 +326,7 @@ static bool in_region(struct engine_link *link, const struct frame_region *r)
     if (*place) {
         (*place)->next = link->replaced;
         link->replaced = *place;
-        regions_free_replaced(link);
+        link->replaced_count++;
     }
     *place = region;
     return true;

@@ -109,12 +109,12 @@ static void move(struct connection *from, struct engine_link *link)
     loop_rewatch(link->engine, &to->watch, to->events);
 }
 
-static void welcome(struct engine_link *link)
+static void welcome(struct engine_link *link, uint16_t version)
 {
     struct frame frame = {.type = FRAME_WELCOME};
 
     frame.welcome.magic = WIRE_MAGIC;
-    frame.welcome.version = WIRE_VERSION_MAX;
+    frame.welcome.version = version;
     frame.welcome.transports = link->engine->transport_bits;
     memcpy(frame.welcome.incarnation, link->engine->incarnation, ID_BYTES);
     if (!connection_add(&link->control, &frame, -1)) {
@@ -165,12 +165,11 @@ static void hello(struct connection *c, const struct frame_hello *h, size_t used
     engine_apply(engine, &event);
     if (!link->up) {
         /* An older dial of the same peer: closed unread. */
-        engine->counts.links_rejected++;
         link->core_knows = false;
         link_released(link);
         return;
     }
-    welcome(link);
+    welcome(link, h->version_max < WIRE_VERSION_MAX ? h->version_max : WIRE_VERSION_MAX);
     if (link->control.in_length > 0) {
         link_digest(link);
     }
@@ -326,11 +325,12 @@ static void greeted(struct engine_link *link, const struct frame *frame, size_t 
         engine_log(link->engine, BATON_LOG_WARN, "link %u, %s: rejected: %.*s", link->number,
                    link->ticket.endpoint[link->endpoint], (int)frame->payload_length,
                    frame->payload ? (const char *)frame->payload : "");
-        link->rejected = link->rejected || frame->reject.cause == BATON_CAUSE_INCARNATION;
+        link->rejected = frame->reject.cause;
         greet_next(link);
         return;
     }
-    if (frame->type != FRAME_WELCOME || frame->welcome.version != WIRE_VERSION_MAX ||
+    if (frame->type != FRAME_WELCOME || frame->welcome.version < WIRE_VERSION_MIN ||
+        frame->welcome.version > WIRE_VERSION_MAX ||
         memcmp(frame->welcome.incarnation, link->incarnation, ID_BYTES) != 0) {
         greet_next(link);
         return;
@@ -461,7 +461,7 @@ void greet_next(struct engine_link *link)
     if (!dial_next(link)) {
         /* Later, since the fetch that wants this link may not be known to the core yet. */
         link->broken = true;
-        link->broken_cause = link->rejected ? BATON_CAUSE_INCARNATION : BATON_CAUSE_UNREACHABLE;
+        link->broken_cause = link->rejected ? link->rejected : BATON_CAUSE_UNREACHABLE;
         link_attend(link);
     }
 }

@@ -146,7 +146,7 @@ struct baton_handoff *handoff_create(baton_engine *engine, enum core_side side, 
     return h;
 }
 
-baton_err handoff_lend(struct baton_handoff *h, bool exclusive, struct baton_error *ret_error)
+static baton_err lend(struct baton_handoff *h, bool exclusive, struct baton_error *ret_error)
 {
     baton_err err;
 
@@ -158,12 +158,11 @@ baton_err handoff_lend(struct baton_handoff *h, bool exclusive, struct baton_err
     return err;
 }
 
-static void leave(struct baton_handoff *h)
+static void index_give_back(struct baton_handoff *h)
 {
     baton_engine *engine = h->engine;
 
     pthread_mutex_lock(&engine->table_lock);
-    BATON_ASSERT(engine->table[h->side][h->index] == h);
     engine->table[h->side][h->index] = NULL;
     engine->free_index[h->side][engine->free_count[h->side]++] = h->index;
     pthread_mutex_unlock(&engine->table_lock);
@@ -191,22 +190,25 @@ baton_err handoff_enter(struct baton_handoff *h, struct baton_error *ret_error)
     } else {
         h->index = engine->free_index[h->side][--engine->free_count[h->side]];
         h->id = ++engine->serial << CORE_INDEX_BITS | h->index;
-        engine->table[h->side][h->index] = h;
         atomic_fetch_add(&engine->active, 1);
     }
     pthread_mutex_unlock(&engine->table_lock);
     if (err) {
         return err;
     }
-    err = handoff_lend(h, h->side == CORE_FETCH, ret_error);
+    err = lend(h, h->side == CORE_FETCH, ret_error);
     if (err) {
-        leave(h);
+        index_give_back(h);
         atomic_fetch_sub(&engine->active, 1);
         return err;
     }
     atomic_store(&h->refs, 3);
     atomic_store(&h->user_refs, 1);
     atomic_fetch_add(&engine->user_refs, 1);
+    /* Last: from here on the driver can find it, by an id that a peer guessed. */
+    pthread_mutex_lock(&engine->table_lock);
+    engine->table[h->side][h->index] = h;
+    pthread_mutex_unlock(&engine->table_lock);
     return BATON_OK;
 }
 
@@ -229,7 +231,7 @@ void handoff_forget(baton_engine *engine, enum core_side side, uint32_t index)
 {
     struct baton_handoff *h = engine->table[side][index];
 
-    leave(h);
+    index_give_back(h);
     handoff_unref(h);
 }
 

@@ -430,16 +430,6 @@ static void region_free(struct engine_region *region)
     free(region);
 }
 
-void regions_free_replaced(struct engine_link *link)
-{
-    while (link->out == 0 && link->replaced) {
-        struct engine_region *region = link->replaced;
-
-        link->replaced = region->next;
-        region_free(region);
-    }
-}
-
 void link_init(struct engine_link *link, baton_engine *engine, uint32_t number)
 {
     *link = (struct engine_link){.engine = engine, .number = number, .peer_exit.fd = -1};
@@ -455,7 +445,6 @@ void link_init(struct engine_link *link, baton_engine *engine, uint32_t number)
  */
 void link_released(struct engine_link *link)
 {
-    regions_free_replaced(link);
     if (!link->used || link->core_knows || link->out > 0 || link->shut || link->flush ||
         link->attention) {
         return;
@@ -464,6 +453,12 @@ void link_released(struct engine_link *link)
         if (link->region[i]) {
             region_free(link->region[i]);
         }
+    }
+    while (link->replaced) {
+        struct engine_region *region = link->replaced;
+
+        link->replaced = region->next;
+        region_free(region);
     }
     if (link->peer_exit.fd >= 0) {
         close(link->peer_exit.fd);

@@ -161,8 +161,15 @@ void windows_fini(baton_engine *engine)
 
 /* ---- windows ---- */
 
-static const char *tcp_address(const struct ticket *ticket)
+/* Where bulk connections go: where the control connection went, or the first TCP endpoint there is.
+ */
+static const char *tcp_address(const struct engine_link *link)
 {
+    const struct ticket *ticket = &link->ticket;
+
+    if (!link->control.is_unix) {
+        return ticket->endpoint[link->endpoint] + 4;
+    }
     for (unsigned i = 0; i < ticket->endpoint_count; i++) {
         if (strncmp(ticket->endpoint[i], "tcp:", 4) == 0) {
             return ticket->endpoint[i] + 4;
@@ -184,7 +191,7 @@ struct transport_link *window_link(struct engine_link *link, unsigned transport)
     }
     memcpy(bulk.bulk.expected, link->incarnation, ID_BYTES);
     memcpy(bulk.bulk.link_id, link->id, ID_BYTES);
-    args.tcp_address = link->sink ? tcp_address(&link->ticket) : NULL;
+    args.tcp_address = link->sink ? tcp_address(link) : NULL;
     args.preface = preface;
     args.preface_length = frame_encode(&bulk, preface);
     if (t->ops->link_open(t->transport, &args, &link->transport[transport], &error)) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The tcp transport: its ops table, and the life of its links.  Bulk data has a TCP connection of
- * its own for each link; what is said on it is in docs/BULK.md, and tcp_sink.c and tcp_source.c
+ * its own for each link; what is said on it is in docs/PROTOCOL.md, and tcp_sink.c and tcp_source.c
  * say it.
  */
 #include <stdlib.h>

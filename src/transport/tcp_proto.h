@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The three headers of a bulk connection: READ from the sink, DATA and TRAILER from the source.
- * Fixed sizes, little-endian; docs/BULK.md lists each byte.  Pure: no sockets, no limits that
+ * Fixed sizes, little-endian; docs/PROTOCOL.md lists each byte.  Pure: no sockets, no limits that
  * depend on options.
  */
 #ifndef BATON_TRANSPORT_TCP_PROTO_H
