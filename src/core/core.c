@@ -51,6 +51,7 @@ static void check_limits(const struct core_limits *limits)
     BATON_ASSERT(limits->fetches <= 1U << CORE_INDEX_BITS);
     BATON_ASSERT(limits->slots >= 1 && limits->slots <= BATON_READERS_MAX);
     BATON_ASSERT(limits->replies >= 2);
+    BATON_ASSERT(limits->first_attempt >= 1);
     BATON_ASSERT(limits->windows >= 1 && limits->windows_per_fetch >= 1);
     BATON_ASSERT(limits->window_bytes >= 1);
 }

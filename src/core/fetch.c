@@ -281,7 +281,9 @@ static void frame_watermark(struct core *core, uint32_t index, const struct fram
         return;
     }
     f->watermark = w->watermark;
-    clock_reading(core, index, false, now_us);
+    /* A rise that makes nothing readable, below a skipped prefix or beyond the wanted end, is one
+     * all the same. */
+    clock_reading(core, index, f->clock == BATON_CAUSE_CLOCK_BYTES, now_us);
     commit_if_whole(core, index, now_us, out);
     fetch_ready(core, index);
 }

@@ -185,7 +185,8 @@ static void offer_quiet(struct core *core, uint32_t index, struct core_actions *
     action->quiet.proof = proof(o);
     action->quiet.attempts = o->attempts;
     action->quiet.last_attempt = o->last_attempt;
-    memcpy(action->quiet.peer, o->peer, ID_BYTES);
+    memcpy(action->quiet.peer, core_slots(core)[slot_number(core, index, o->last_slot)].peer,
+           ID_BYTES);
     offer_forget(core, index, out);
 }
 

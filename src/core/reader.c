@@ -58,13 +58,21 @@ static void lease(struct core *core, const struct core_event *event, uint32_t in
     o->last_attempt = t->attempt;
     t->exported = event->frame.exported;
     o->exported = o->exported || t->exported;
-    memcpy(o->peer, core_link(core, event->link)->incarnation, ID_BYTES);
+    o->last_slot = s;
+    memcpy(t->peer, core_link(core, event->link)->incarnation, ID_BYTES);
     ilist_push(&core_link(core, t->link)->slots, core_slot_on_link(core), number);
     slot_move(core, index, s, SLOT_LEASED, out);
     core->counts.leases++;
     slot_clock(core, index, s, now_us);
     slot_say(core, number, SAY_ACCEPT, out);
     offer_check(core, index);
+}
+
+/* The slot's last lease was this very fetch's, and has ended: the frame came twice. */
+static bool is_over(const struct core *core, const struct slot *t, const struct core_event *event)
+{
+    return t->attempt != 0 && t->fetch_id == event->frame.frame->open.fetch_id &&
+           memcmp(t->peer, core_link(core, event->link)->incarnation, ID_BYTES) == 0;
 }
 
 /* DESIGN.md, section 5.2, line by line. */
@@ -85,6 +93,8 @@ static void frame_open(struct core *core, const struct core_event *event, uint64
         refuse(core, event->link, open->fetch_id, BATON_CAUSE_SECRET, false, out);
     } else if (t->state == SLOT_LEASED && t->link == event->link && t->fetch_id == open->fetch_id) {
         slot_say(core, slot_number(core, index, open->slot), SAY_ACCEPT, out);
+    } else if (t->state == SLOT_OFFERED && is_over(core, t, event)) {
+        core->counts.late++;
     } else if (t->state == SLOT_LEASED) {
         refuse(core, event->link, open->fetch_id, BATON_CAUSE_BUSY, false, out);
     } else if (t->state == SLOT_COMMITTED) {

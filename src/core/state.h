@@ -50,8 +50,7 @@ struct offer {
     uint8_t outcome; /* baton_outcome */
     uint8_t cause;
     bool exported;
-    bool doubted;
-    uint8_t peer[ID_BYTES]; /* of the last lease */
+    uint32_t last_slot; /* that was leased */
 };
 
 enum slot_state {
@@ -68,6 +67,7 @@ struct slot {
     uint8_t state;              /* enum slot_state */
     uint8_t cause;              /* REVOKED: why.  ENDED is to be said: why */
     bool exported;              /* the lease's holder may read the memory without our code */
+    uint8_t peer[ID_BYTES];     /* the incarnation of the lease's holder, or of the last one's */
     uint8_t secret[ID_BYTES];
 };
 
@@ -100,7 +100,6 @@ struct fetch {
     uint8_t cancel_scope;
     bool opened;  /* OPEN has left */
     bool stalled; /* a window was given back unread: no more until somebody says why */
-    bool doubted;
     uint8_t secret[ID_BYTES];
 };
 
