@@ -4,7 +4,7 @@
 
 BURST_SECONDS ?= 15
 
-SANITIZED = unit conform scenario
+SANITIZED = unit conform scenario fault
 PURE = util wire layout core pool
 
 help:

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Parties: real processes, each with one engine and one checked pool, that a test stops, continues,
+ * kills and gives orders to.  What a party hears of its handoffs (stages, outcomes, receipts) it
+ * writes to memory that the test reads.  The test's own process never has an engine.
+ *
+ * A call that can not do its part within PARTY_PATIENCE_MS fails a CHECK and returns; the test goes
+ * on to its end, where party_finish() leaves no process behind.
+ */
+#ifndef BATON_TESTS_FAULT_PARTY_H
+#define BATON_TESTS_FAULT_PARTY_H
+
+#include <baton.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum {
+    PARTY_HANDOFFS = 8,
+    PARTY_BLOCK_BYTES = 64 << 10,
+    PARTY_POOL_BLOCKS = 256,
+    PARTY_BLOCKS = 64, /* of one handoff */
+    PARTY_BYTES = PARTY_BLOCKS * PARTY_BLOCK_BYTES,
+    PARTY_PATIENCE_MS = 10000, /* on a busy machine under a sanitizer */
+};
+
+/* How bytes and words travel. */
+struct way {
+    const char *transport;
+    baton_link_kind link;
+};
+
+/* A story, told once for each way. */
+#define TEST_EACH_WAY(story)                                                                       \
+    TEST(story##_shm)                                                                              \
+    {                                                                                              \
+        story(&(struct way){"shm", BATON_LINK_AUTO});                                              \
+    }                                                                                              \
+    TEST(story##_tcp)                                                                              \
+    {                                                                                              \
+        story(&(struct way){"tcp", BATON_LINK_AUTO});                                              \
+    }                                                                                              \
+    TEST(story##_tcp_link)                                                                         \
+    {                                                                                              \
+        story(&(struct way){"tcp", BATON_LINK_TCP});                                               \
+    }
+
+/* Where a party's engine is held, once, within its trace, until party_open_gate(). */
+enum party_gate {
+    PARTY_GATE_NONE = 0,
+    PARTY_GATE_LANDED,     /* a fetch's first bytes have landed */
+    PARTY_GATE_COMMITTING, /* its last have, and COMMIT is not said yet */
+};
+
+struct party_options {
+    const struct way *way;
+    uint32_t link_timeout_ms;   /* 0: the engine's default */
+    uint32_t commit_timeout_ms; /* of fetches; 0: never */
+    enum party_gate gate;
+    const char *listen[2]; /* both or none */
+};
+
+/* What a party has seen of one handoff.  Times are of CLOCK_MONOTONIC. */
+struct party_handoff {
+    atomic_uint stage;    /* of the fetch, or of the offer's slot 0 */
+    atomic_ullong landed; /* bytes */
+    atomic_uint outcomes, receipts;
+    atomic_bool disordered;       /* a receipt before its outcome */
+    atomic_bool retired;          /* the receipt was used */
+    struct baton_result result;   /* valid once outcomes is 1 */
+    struct baton_receipt receipt; /* valid once receipts is 1 */
+    _Atomic(uint64_t) stage_us;   /* when `stage` was written last */
+    uint64_t quiet_us;
+};
+
+/* The memory that a party shares with the test. */
+struct party_seen {
+    struct party_handoff handoff[PARTY_HANDOFFS];
+    char endpoint[2][BATON_ENDPOINT_BYTES_MAX];
+    struct baton_pool_stats pool; /* as of the last party_free() */
+    atomic_bool at_gate;
+};
+
+struct party_ticket {
+    size_t length;
+    uint8_t bytes[BATON_TICKET_BYTES_MAX];
+};
+
+struct party {
+    pid_t pid; /* 0: was killed and reaped, or never was */
+    int pidfd, orders, news, gate;
+    struct party_seen *seen;
+};
+
+uint64_t party_now_us(void);
+
+/* Start a process with an engine.  Returns once it listens. */
+struct party *party_start(const struct party_options *options);
+
+/*
+ * Everything of this party is over and was right: each handoff had one outcome and then one
+ * receipt, the pool is whole and without late bytes, the engine closes, drains and can be
+ * destroyed. Of one that was killed only the test's own things are let go.
+ */
+void party_finish(struct party *party);
+
+/* Signals.  They return when the process is dead and reaped, or stopped; the time before that. */
+uint64_t party_kill(struct party *party);
+void party_stop(struct party *party);
+void party_continue(struct party *party);
+
+/* Orders.  Handoffs are numbered by the test, each number is used once in a party. */
+struct party_ticket party_offer(struct party *party, unsigned handoff, uint64_t seed,
+                                uint64_t watermark_bytes);
+void party_advance(struct party *party, unsigned handoff, uint64_t watermark_bytes);
+void party_fetch(struct party *party, unsigned handoff, const struct party_ticket *ticket);
+/* Returns the time before the call. */
+uint64_t party_cancel(struct party *party, unsigned handoff, baton_cancel_scope scope);
+/* Write another payload into the blocks of a handoff whose receipt was used. */
+void party_rewrite(struct party *party, unsigned handoff, uint64_t seed);
+/* How many bytes of the handoff's blocks are not the payload of `seed`. */
+uint64_t party_wrong_bytes(struct party *party, unsigned handoff, uint64_t seed);
+/* Let go of the blocks of all handoffs whose receipts were used; check the pool for late bytes. */
+void party_free(struct party *party);
+void party_close(struct party *party);
+baton_err party_drain(struct party *party, int timeout_ms);
+/* The party forks; the child holds every descriptor and does nothing.  Returns its pid. */
+pid_t party_fork_holder(struct party *party);
+/* End what party_fork_holder() made.  After the party's own end. */
+void party_end_holder(pid_t holder);
+/* The party forks; the child makes every call on the engine.  How many did not say EFORKED. */
+unsigned party_fork_wrong_calls(struct party *party);
+/* Drop (or no more) all that arrives at the party's TCP connections.  Returns how many. */
+unsigned party_deafen(struct party *party, bool deaf);
+
+/* Waiting.  False, and a failed CHECK, when it does not come. */
+bool party_await_stage(struct party *party, unsigned handoff, baton_stage stage);
+bool party_await_landed(struct party *party, unsigned handoff, uint64_t bytes);
+/* Outcome and used receipt. */
+bool party_await_end(struct party *party, unsigned handoff);
+bool party_await_gate(struct party *party);
+void party_open_gate(struct party *party);
+
+/* Questions. */
+baton_outcome party_outcome(const struct party *party, unsigned handoff);
+baton_cause party_cause(const struct party *party, unsigned handoff);
+uint64_t party_quiet_us(const struct party *party, unsigned handoff);
+unsigned party_stage(const struct party *party, unsigned handoff);
+/* After party_free(): all blocks are free, none was written to while it was. */
+bool party_whole(const struct party *party);
+
+#endif

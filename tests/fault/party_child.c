@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The child's half of a party: an engine with its own thread, and the main thread, which does what
+ * it is told.  It checks nothing itself; the test does.
+ */
+#include "fault/party_order.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/filter.h>
+
+enum {
+    DESCRIPTORS_MAX = 256, /* of a party's process */
+    EXIT_WELL = 0,
+    EXIT_GONE = 3, /* the test is gone, or was never told what it asked for */
+};
+
+struct own {
+    struct party_handoff *seen;
+    baton_handoff *handoff;
+    uint32_t blocks[PARTY_BLOCKS];
+    bool held; /* the blocks were not let go of */
+};
+
+/* One process is one party. */
+static struct party me;
+static struct party_options mine;
+static struct own own[PARTY_HANDOFFS];
+static baton_engine *engine;
+static baton_pool *pool;
+static struct baton_error error;
+static atomic_bool gate_passed;
+
+/* ---- what the test is to see ---- */
+
+static void tell_news(void)
+{
+    const uint64_t one = 1;
+
+    if (write(me.news, &one, sizeof(one)) < 0) {
+        _exit(EXIT_GONE);
+    }
+}
+
+/* On the engine's thread, which moves no further before the test says so. */
+static void wait_at_gate(void)
+{
+    uint64_t one;
+
+    atomic_store(&me.seen->at_gate, true);
+    tell_news();
+    if (read(me.gate, &one, sizeof(one)) < 0) {
+        _exit(EXIT_GONE);
+    }
+}
+
+static bool is_gate(const struct baton_trace *trace)
+{
+    if (trace->to == BATON_STAGE_COMMITTING) {
+        return mine.gate == PARTY_GATE_COMMITTING;
+    }
+    return mine.gate == PARTY_GATE_LANDED && trace->from == BATON_STAGE_READING &&
+           trace->to == BATON_STAGE_READING && trace->bytes_landed > 0;
+}
+
+static void on_trace(void *arg, const struct baton_trace *trace)
+{
+    struct own *h = trace->arg;
+
+    (void)arg;
+    atomic_store(&h->seen->landed, trace->bytes_landed);
+    atomic_store(&h->seen->stage_us, party_now_us());
+    atomic_store(&h->seen->stage, trace->to);
+    tell_news();
+    if (is_gate(trace) && !atomic_exchange(&gate_passed, true)) {
+        wait_at_gate();
+    }
+}
+
+static void on_outcome(baton_handoff *handoff, void *arg, const struct baton_result *result)
+{
+    struct own *h = arg;
+
+    (void)handoff;
+    h->seen->result = *result;
+    atomic_fetch_add(&h->seen->outcomes, 1);
+    tell_news();
+}
+
+static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_receipt *receipt)
+{
+    struct own *h = arg;
+
+    h->seen->quiet_us = party_now_us();
+    h->seen->receipt = *receipt;
+    if (atomic_load(&h->seen->outcomes) != 1) {
+        atomic_store(&h->seen->disordered, true);
+    }
+    atomic_fetch_add(&h->seen->receipts, 1);
+    if (baton_retire(handoff, receipt, NULL, NULL, NULL) == BATON_OK) {
+        atomic_store(&h->seen->retired, true);
+    }
+    tell_news();
+}
+
+static struct baton_notices notices_of(struct own *h)
+{
+    return (struct baton_notices){.on_outcome = on_outcome, .on_quiet = on_quiet, .arg = h};
+}
+
+/* ---- payload ---- */
+
+/* Eight bytes that say whose they are: of this seed, at this place, and of nothing else. */
+static uint64_t word_at(uint64_t seed, uint64_t index)
+{
+    uint64_t word = (seed << 40 ^ index) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return word ^ word >> 29;
+}
+
+static void write_payload(const struct own *h, uint64_t seed)
+{
+    const uint64_t words = PARTY_BLOCK_BYTES / sizeof(uint64_t);
+
+    for (uint64_t i = 0; i < PARTY_BLOCKS * words; i++) {
+        uint64_t *block = baton_pool_block(pool, h->blocks[i / words]);
+
+        block[i % words] = word_at(seed, i);
+    }
+}
+
+static uint64_t wrong_bytes(const struct own *h, uint64_t seed)
+{
+    const uint64_t words = PARTY_BLOCK_BYTES / sizeof(uint64_t);
+    uint64_t wrong = 0;
+
+    for (uint64_t i = 0; i < PARTY_BLOCKS * words; i++) {
+        const uint64_t *block = baton_pool_block(pool, h->blocks[i / words]);
+
+        wrong += block[i % words] != word_at(seed, i) ? sizeof(uint64_t) : 0;
+    }
+    return wrong;
+}
+
+/* ---- orders ---- */
+
+static baton_err take_blocks(struct own *h)
+{
+    baton_err err = baton_pool_alloc(pool, PARTY_BLOCKS, h->blocks, &error);
+
+    h->held = !err;
+    return err;
+}
+
+static void offer(struct own *h, const struct party_order *order, struct party_answer *answer)
+{
+    struct baton_offer_args args = {.size = sizeof(args),
+                                    .pool = pool,
+                                    .blocks = h->blocks,
+                                    .block_count = PARTY_BLOCKS,
+                                    .watermark_bytes = order->watermark_bytes,
+                                    .notices = notices_of(h)};
+
+    if ((answer->err = take_blocks(h))) {
+        return;
+    }
+    write_payload(h, order->number);
+    if (!(answer->err = baton_offer(engine, &args, &h->handoff, &error))) {
+        answer->err =
+            baton_offer_ticket(h->handoff, 0, answer->ticket.bytes, &answer->ticket.length);
+    }
+}
+
+static void fetch(struct own *h, const struct party_order *order, struct party_answer *answer)
+{
+    struct baton_fetch_args args = {.size = sizeof(args),
+                                    .ticket = order->ticket.bytes,
+                                    .ticket_length = order->ticket.length,
+                                    .pool = pool,
+                                    .blocks = h->blocks,
+                                    .block_count = PARTY_BLOCKS,
+                                    .commit_timeout_ms = mine.commit_timeout_ms,
+                                    .notices = notices_of(h)};
+
+    if (!(answer->err = take_blocks(h))) {
+        answer->err = baton_fetch(engine, &args, &h->handoff, &error);
+    }
+}
+
+/* Only what has a used receipt is ours to touch. */
+static void use_blocks(const struct own *h, const struct party_order *order,
+                       struct party_answer *answer)
+{
+    if (!atomic_load(&h->seen->retired)) {
+        answer->err = BATON_EBUSY;
+    } else if (order->verb == PARTY_REWRITE) {
+        write_payload(h, order->number);
+    } else {
+        answer->number = wrong_bytes(h, order->number);
+    }
+}
+
+static void free_retired(struct party_answer *answer)
+{
+    for (unsigned i = 0; i < PARTY_HANDOFFS; i++) {
+        struct own *h = &own[i];
+
+        if (!h->held || !atomic_load(&h->seen->retired)) {
+            continue;
+        }
+        answer->err = baton_pool_free(pool, h->blocks, PARTY_BLOCKS, &error);
+        baton_handoff_unref(h->handoff);
+        h->held = false;
+        if (answer->err) {
+            return;
+        }
+    }
+    baton_pool_verify(pool);
+    baton_pool_inspect(pool, &me.seen->pool);
+}
+
+/* It holds what the party holds until it is killed, or the test has ended without doing so. */
+static void fork_holder(struct party_answer *answer)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct pollfd test = {.fd = me.orders};
+
+        while (poll(&test, 1, -1) < 1) {
+            /* Interrupted. */
+        }
+        _exit(0);
+    }
+    answer->err = pid > 0 ? BATON_OK : BATON_ESYSTEM;
+    answer->number = (uint64_t)pid;
+}
+
+static void fork_calls(const struct own *h, struct party_answer *answer)
+{
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a call that waits would never return */
+        _exit((int)party_calls_after_fork(engine, pool, h->handoff));
+    }
+    if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) {
+        answer->err = BATON_ESYSTEM;
+    }
+    answer->number = (uint64_t)WEXITSTATUS(status);
+}
+
+/* The kernel drops every packet that arrives at our TCP sockets, acknowledgements too. */
+static void deafen(bool deaf, struct party_answer *answer)
+{
+    struct sock_filter nothing = {.code = BPF_RET | BPF_K, .k = 0};
+    const struct sock_fprog program = {.len = 1, .filter = &nothing};
+
+    for (int fd = 0; fd < DESCRIPTORS_MAX; fd++) {
+        struct sockaddr_storage address;
+        socklen_t length = sizeof(address);
+
+        if (getpeername(fd, (struct sockaddr *)&address, &length) != 0 ||
+            address.ss_family != AF_INET) {
+            continue;
+        }
+        answer->number += setsockopt(fd, SOL_SOCKET, deaf ? SO_ATTACH_FILTER : SO_DETACH_FILTER,
+                                     &program, sizeof(program)) == 0;
+    }
+}
+
+static void obey(const struct party_order *order, struct party_answer *answer)
+{
+    struct own *h = &own[order->handoff];
+
+    switch (order->verb) {
+    case PARTY_OFFER:
+        offer(h, order, answer);
+        break;
+    case PARTY_ADVANCE:
+        baton_offer_advance(h->handoff, order->watermark_bytes);
+        break;
+    case PARTY_FETCH:
+        fetch(h, order, answer);
+        break;
+    case PARTY_CANCEL:
+        answer->number = party_now_us();
+        baton_handoff_cancel(h->handoff, (baton_cancel_scope)order->number);
+        break;
+    case PARTY_REWRITE:
+    case PARTY_WRONG_BYTES:
+        use_blocks(h, order, answer);
+        break;
+    case PARTY_FREE:
+        free_retired(answer);
+        break;
+    case PARTY_CLOSE:
+        baton_engine_close(engine);
+        break;
+    case PARTY_DRAIN:
+        answer->err = baton_engine_drain(engine, (int)order->number);
+        break;
+    case PARTY_DESTROY:
+        answer->err = baton_engine_destroy(engine, &error);
+        break;
+    case PARTY_FORK_HOLDER:
+        fork_holder(answer);
+        break;
+    case PARTY_FORK_CALLS:
+        fork_calls(h, answer);
+        break;
+    case PARTY_DEAFEN:
+        deafen(order->number, answer);
+        break;
+    }
+}
+
+/* ---- life ---- */
+
+static baton_err begin(void)
+{
+    const struct baton_engine_options options = {
+        .size = sizeof(options),
+        .listen = mine.listen[0] ? mine.listen : NULL,
+        .listen_count = mine.listen[0] ? 2 : 0,
+        .link = mine.way->link,
+        .transports = &mine.way->transport,
+        .transports_count = 1,
+        .window_bytes = PARTY_BLOCK_BYTES,
+        .slice_bytes = 4096,
+        .inflight_bytes_max = PARTY_BLOCK_BYTES,
+        .link_timeout_ms = mine.link_timeout_ms,
+        .on_trace = on_trace,
+    };
+    const struct baton_pool_options pool_options = {.size = sizeof(pool_options),
+                                                    .block_bytes = PARTY_BLOCK_BYTES,
+                                                    .block_count = PARTY_POOL_BLOCKS,
+                                                    .flags = BATON_POOL_CHECK};
+    baton_err err = baton_engine_create(&options, &engine, &error);
+
+    if (!err) {
+        err = baton_pool_create(engine, &pool_options, &pool, &error);
+    }
+    for (unsigned i = 0; !err && i < 2; i++) {
+        baton_engine_endpoint(engine, i, me.seen->endpoint[i]);
+    }
+    for (unsigned i = 0; i < PARTY_HANDOFFS; i++) {
+        own[i].seen = &me.seen->handoff[i];
+    }
+    return err;
+}
+
+void party_live(const struct party *party, const struct party_options *options)
+{
+    struct party_answer answer = {0};
+    struct party_order order;
+
+    me = *party;
+    mine = *options;
+    answer.err = begin();
+    while (send(me.orders, &answer, sizeof(answer), MSG_NOSIGNAL) == (ssize_t)sizeof(answer)) {
+        if (answer.err) {
+            fprintf(stderr, "  a party: %s: %s\n", baton_strerror(answer.err), error.text);
+        }
+        if (recv(me.orders, &order, sizeof(order), 0) != (ssize_t)sizeof(order)) {
+            break;
+        }
+        answer = (struct party_answer){.err = BATON_OK};
+        obey(&order, &answer);
+        if (order.verb == PARTY_DESTROY && !answer.err) {
+            send(me.orders, &answer, sizeof(answer), MSG_NOSIGNAL);
+            _exit(EXIT_WELL);
+        }
+    }
+    _exit(EXIT_GONE);
+}
