@@ -251,7 +251,7 @@ struct baton_engine_options {
     /*
      * Where to listen: "unix:/path", "unix:@name" (abstract) or "tcp:ADDRESS:PORT", port 0 for any.
      * Default: an abstract Unix socket of a random name and "tcp:127.0.0.1:0".  A wildcard address
-     * needs allow_wildcard.
+     * needs allow_wildcard, and advertise.
      */
     const char *const *listen;
     size_t listen_count;
@@ -550,9 +550,10 @@ struct baton_fetch_args {
  * offer's bytes.  After any other outcome they hold garbage.  When on_quiet runs, no CPU, NIC or
  * peer can reach the blocks on behalf of this handoff, whatever the outcome.
  *
- * Errors: BATON_ETICKET; BATON_EINVAL (blocks, ranges, transport); BATON_EBUSY, a block is in
- * another handoff; BATON_ELIMIT; BATON_ECLOSED; BATON_ENOMEM.  On error nothing was started and no
- * notice will come.
+ * Errors: BATON_ETICKET; BATON_EINVAL (blocks, ranges, transport, a layout or block size that is
+ * not the ticket's); BATON_EBUSY, a block is in another handoff; BATON_ELIMIT (fetches_max; a place
+ * is free again soon after on_quiet, when the last frame has left); BATON_ECLOSED; BATON_ENOMEM. On
+ * error nothing was started and no notice will come.
  */
 BATON_API BATON_MUST_USE baton_err baton_fetch(baton_engine *engine,
                                                const struct baton_fetch_args *args,

@@ -118,6 +118,31 @@ static baton_err check_limit(const char *name, uint64_t value, uint64_t least, u
     return BATON_OK;
 }
 
+static baton_err check_texts(const char *name, const char *const *texts, size_t count,
+                             struct baton_error *ret_error)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!texts || !texts[i]) {
+            return error_set(ret_error, BATON_EINVAL, "%s_count is %zu, but %s%s is NULL", name,
+                             count, name, texts ? "[]" : "");
+        }
+    }
+    return BATON_OK;
+}
+
+static baton_err check_arrays(const struct baton_engine_options *o, struct baton_error *ret_error)
+{
+    baton_err err = check_texts("listen", o->listen, o->listen_count, ret_error);
+
+    if (!err) {
+        err = check_texts("advertise", o->advertise, o->advertise_count, ret_error);
+    }
+    if (!err) {
+        err = check_texts("transports", o->transports, o->transports_count, ret_error);
+    }
+    return err;
+}
+
 static baton_err check_options(const struct baton_engine_options *o, struct baton_error *ret_error)
 {
     const struct {
@@ -148,7 +173,7 @@ static baton_err check_options(const struct baton_engine_options *o, struct bato
             return err;
         }
     }
-    return BATON_OK;
+    return check_arrays(o, ret_error);
 }
 
 baton_err options_copy(struct baton_engine_options *ret_options,

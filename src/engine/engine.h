@@ -40,7 +40,6 @@ enum {
     ENGINE_WRITE_BYTES = 64 << 10, /* a link with more than this to write gets no further frame */
     ENGINE_FDS_MAX = 4,            /* descriptors that a link has received and not used */
     ENGINE_HANDSHAKE_MS = 5000,    /* a connection that has not said who it is by then is closed */
-    ENGINE_SPIN_US = 100,          /* looking for the next bytes of a stream before sleeping */
     ENGINE_WINDOW_BYTES_MAX = 1 << 30, /* upper limit of window_bytes, whichever engine's */
     ENGINE_TICK_MS = 50,           /* housekeeping: handshakes, background check of free blocks */
     ENGINE_SCAN_BYTES = 256 << 10, /* checked in one housekeeping round, of each pool */
@@ -211,9 +210,8 @@ struct engine_link {
 struct engine_window {
     struct transport_window window; /* first: transports know only this */
     struct engine_window *next;
-    bool busy;    /* a transport has it */
-    bool streams; /* through a socket of ours */
-    bool orphan;  /* sabotage: the core believes that it is over */
+    bool busy;   /* a transport has it */
+    bool orphan; /* sabotage: the core believes that it is over */
 };
 
 struct listener {
@@ -278,8 +276,7 @@ struct baton_engine {
     struct core *core;
     struct core_actions *actions;
     bool applying;
-    unsigned streaming; /* windows and serves that our own code moves through sockets */
-    bool closed;        /* all handoffs were told that the engine closes */
+    bool closed; /* all handoffs were told that the engine closes */
     struct epoll_event batch[ENGINE_EVENTS_MAX];
     int batch_count;   /* events of the batch being looked at */
     bool framed;       /* the last step built a frame */

@@ -3,7 +3,6 @@
 #include "engine/engine.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -277,26 +276,10 @@ static bool progress(baton_engine *engine)
     return more;
 }
 
-/*
- * Wait for events.  While a transport of ours streams (tcp), the next bytes are due within
- * microseconds and a wake-up from sleep costs more than that: look again for a bounded time, giving
- * the core to whoever wants it, before sleeping.
- */
 static int wait_events(baton_engine *engine, int timeout_ms)
 {
-    uint64_t start_us = 0;
     int count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
 
-    while (count == 0 && timeout_ms != 0 && engine->streaming > 0) {
-        uint64_t now_us = clock_now_us();
-
-        start_us = start_us ? start_us : now_us;
-        if (now_us - start_us > ENGINE_SPIN_US || next_deadline(engine) <= now_us) {
-            break;
-        }
-        sched_yield();
-        count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
-    }
     if (count == 0 && timeout_ms != 0) {
         stats_publish(engine, true);
         count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
@@ -327,6 +310,9 @@ void loop_step(baton_engine *engine, int timeout_ms)
         }
     }
     engine->batch_count = 0;
+    /* The batch may have read the counter: what is asked from here on writes it again, for a caller
+     * that polls. */
+    atomic_store(&engine->woken, false);
     loop_asks(engine);
     busy = progress(engine);
     engine_apply(engine, &time_passes);

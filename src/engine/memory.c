@@ -233,6 +233,9 @@ baton_err baton_pool_create(baton_engine *engine, const struct baton_pool_option
     if (engine_check(engine)) {
         return error_set(ret_error, BATON_EFORKED, "the engine belongs to the parent process");
     }
+    if (!options) {
+        return error_set(ret_error, BATON_EINVAL, "the options pointer is NULL");
+    }
     err = check_options(options, ret_error);
     if (err) {
         return err;

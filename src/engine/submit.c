@@ -41,6 +41,9 @@ static baton_err check_offer(baton_engine *engine, const struct baton_offer_args
     if (engine_check(engine)) {
         return error_set(ret_error, BATON_EFORKED, "the engine belongs to the parent process");
     }
+    if (!args) {
+        return error_set(ret_error, BATON_EINVAL, "the args pointer is NULL");
+    }
     if ((err = check_size("baton_offer_args", args->size, sizeof(*args), ret_error)) ||
         (err = check_blocks(engine, args->pool, args->blocks, args->block_count, ret_error))) {
         return err;
@@ -217,6 +220,17 @@ static baton_err wanted_transports(const baton_engine *engine, const char *name,
     return BATON_OK;
 }
 
+static baton_err layouts_differ(const struct baton_layout *offer, const struct baton_layout *pool,
+                                struct baton_error *ret_error)
+{
+    return error_set(ret_error, BATON_EINVAL,
+                     "the offer's layout is %u layers x %u kv parts x %u tokens x %u heads x %u x "
+                     "%u bytes, the pool's %u x %u x %u x %u x %u x %u: they must be equal",
+                     offer->layers, offer->kv_parts, offer->block_tokens, offer->heads,
+                     offer->head_size, offer->dtype_bytes, pool->layers, pool->kv_parts,
+                     pool->block_tokens, pool->heads, pool->head_size, pool->dtype_bytes);
+}
+
 static baton_err check_fetch(baton_engine *engine, const struct baton_fetch_args *args,
                              struct ticket *ret_ticket, struct baton_error *ret_error)
 {
@@ -224,6 +238,10 @@ static baton_err check_fetch(baton_engine *engine, const struct baton_fetch_args
 
     if (engine_check(engine)) {
         return error_set(ret_error, BATON_EFORKED, "the engine belongs to the parent process");
+    }
+    if (!args || !args->ticket) {
+        return error_set(ret_error, args ? BATON_ETICKET : BATON_EINVAL, "the %s is NULL",
+                         args ? "ticket" : "args pointer");
     }
     if ((err = check_size("baton_fetch_args", args->size, sizeof(*args), ret_error)) ||
         (err = ticket_decode(args->ticket, args->ticket_length, ret_ticket, ret_error)) ||
@@ -237,12 +255,7 @@ static baton_err check_fetch(baton_engine *engine, const struct baton_fetch_args
                          (unsigned long long)args->pool->block_bytes);
     }
     if (!layout_equal(&args->pool->layout, &ret_ticket->layout)) {
-        return error_set(ret_error, BATON_EINVAL,
-                         "the offer's layout is not the pool's: %u layers of %u heads of %u, not "
-                         "%u of %u of %u",
-                         ret_ticket->layout.layers, ret_ticket->layout.heads,
-                         ret_ticket->layout.head_size, args->pool->layout.layers,
-                         args->pool->layout.heads, args->pool->layout.head_size);
+        return layouts_differ(&ret_ticket->layout, &args->pool->layout, ret_error);
     }
     if (args->first_block > ret_ticket->block_count ||
         args->block_count > ret_ticket->block_count - args->first_block) {

@@ -37,7 +37,6 @@ static void window_done(void *arg, struct transport_window *window)
     struct engine_window *w = (struct engine_window *)window;
 
     window_back(&engine->links[window->engine_link]);
-    engine->streaming -= w->streams;
     w->busy = false;
     if (w->orphan) { /* sabotage: it was counted as done long ago */
         w->next = engine->windows_free;
@@ -53,7 +52,6 @@ static void serve_done(void *arg, struct transport_serve *serve)
     baton_engine *engine = arg;
 
     window_back(&engine->links[serve->engine_link]);
-    engine->streaming--;
     serve->next = engine->serves_done;
     engine->serves_done = serve;
 }
@@ -232,8 +230,6 @@ void window_start(baton_engine *engine, const struct core_action *a)
         return;
     }
     w->busy = true;
-    w->streams = engine->transports[h->transport].ops == serving;
-    engine->streaming += w->streams;
     w->window.engine_link = h->link->number;
     h->link->out++;
     h->transports_used |= engine->transports[h->transport].ops->bit;
@@ -309,7 +305,6 @@ void serve_start(baton_engine *engine, const struct core_action *a)
     serve->attempt = a->serve.attempt;
     serve->slot = a->slot;
     link->out++;
-    engine->streaming++;
     h->transports_used |= serving->bit;
     engine->counts.bytes_served += a->serve.length;
     serving->serve(serve, engine->read_own);

@@ -126,6 +126,7 @@ static void on_outcome(baton_handoff *handoff, void *arg, const struct baton_res
 
     pthread_mutex_lock(&end->pair->lock);
     end->outcomes++;
+    end->seen = handoff;
     end->disordered |= end->doubts || end->quiets;
     end->disordered |= end->handoff && end->handoff != handoff;
     end->result = *result;
@@ -141,10 +142,10 @@ static void on_doubt(baton_handoff *handoff, void *arg, baton_cause cause)
 {
     struct end *end = arg;
 
-    (void)handoff;
     (void)cause;
     pthread_mutex_lock(&end->pair->lock);
     end->doubts++;
+    end->seen = handoff;
     end->disordered |= !end->outcomes || end->quiets;
     pthread_mutex_unlock(&end->pair->lock);
     end_hook(end, MOMENT_DOUBT, BATON_STAGE_NONE);
@@ -154,9 +155,9 @@ static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_recei
 {
     struct end *end = arg;
 
-    (void)handoff;
     pthread_mutex_lock(&end->pair->lock);
     end->quiets++;
+    end->seen = handoff;
     end->disordered |= !end->outcomes;
     end->receipt = *receipt;
     pthread_mutex_unlock(&end->pair->lock);
@@ -172,6 +173,7 @@ static void on_trace(void *arg, const struct baton_trace *trace)
         return;
     }
     pthread_mutex_lock(&pair->lock);
+    end->seen = trace->handoff;
     end->stages |= 1u << trace->to;
     end->landed = trace->bytes_landed;
     pthread_mutex_unlock(&pair->lock);
@@ -298,11 +300,12 @@ bool pair_until(struct pair *pair, bool (*done)(const void *arg), const void *ar
         struct pollfd fds[] = {
             {pair->wake, POLLIN, 0}, {source_fd, POLLIN, 0}, {sink_fd, POLLIN, 0}};
         uint64_t count, now = now_ns();
+        int wait_ms = pair->shared ? 2 : (int)((end_ns - now) / 1000000) + 1;
 
-        if (now >= end_ns || poll(fds, 3, (int)((end_ns - now) / 1000000) + 1) < 0) {
+        if (now >= end_ns || poll(fds, 3, wait_ms) < 0) {
             return false;
         }
-        if (fds[0].revents && read(pair->wake, &count, sizeof(count)) < 0) {
+        if (fds[0].revents && read(pair->wake, &count, sizeof(count)) < 0 && !pair->shared) {
             return false;
         }
         if (fds[1].revents) {
@@ -337,7 +340,7 @@ baton_err offer_start(struct pair *pair, struct end *end, size_t count, uint64_t
                       const struct baton_offer_args *more)
 {
     struct baton_offer_args args = {.watermark_bytes = BATON_WATERMARK_END};
-    struct baton_error error = {0};
+    baton_handoff *handoff = NULL;
     baton_err err;
 
     if (!CHECK_ON(pair, take_blocks(pair, end, true, count))) {
@@ -352,7 +355,10 @@ baton_err offer_start(struct pair *pair, struct end *end, size_t count, uint64_t
     args.blocks = end->blocks;
     args.block_count = count;
     args.notices = end_notices(end);
-    err = baton_offer(pair->source, &args, &end->handoff, &error);
+    err = baton_offer(pair->source, &args, &handoff, NULL);
+    pthread_mutex_lock(&pair->lock);
+    end->handoff = handoff;
+    pthread_mutex_unlock(&pair->lock);
     if (err != BATON_OK) {
         end_drop(end);
         return err;

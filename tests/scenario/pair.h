@@ -45,6 +45,8 @@ struct end {
     struct pair *pair;
     baton_pool *pool;
     baton_handoff *handoff; /* one reference */
+    baton_handoff
+        *seen; /* what the last callback named, for hooks: fetch_start() may not have returned */
     uint32_t blocks[END_BLOCKS_MAX];
     size_t block_count;
     uint64_t content;     /* offers: what the blocks were filled with */
@@ -71,6 +73,7 @@ struct pair {
     void *source_memory, *sink_memory; /* wrapped pools */
     uint32_t source_next, sink_next;   /* wrapped pools: the next block to use */
     bool source_frozen, sink_frozen;   /* caller-driven engines that are not stepped for now */
+    bool shared;                       /* several threads wait, and may take one another's wake */
     pthread_mutex_t lock;
     int wake; /* an eventfd, written by every callback */
 };
