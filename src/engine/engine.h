@@ -323,7 +323,9 @@ baton_err engine_check(const baton_engine *engine);
 void engine_log(const baton_engine *engine, baton_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 bool random_bytes(void *ret_bytes, size_t length);
-/* The engine's own defaults and checks; options_copy() is given zeroed memory. */
+
+/* options.c */
+/* The options with all defaults filled in; the arrays that they name are still the caller's. */
 baton_err options_copy(struct baton_engine_options *ret_options,
                        const struct baton_engine_options *options, struct baton_error *ret_error);
 

@@ -307,6 +307,7 @@ void loop_step(baton_engine *engine, int timeout_ms)
         if (fd) {
             fd->ready(fd, engine->batch[i].events);
             engine_settle(engine);
+            loop_asks(engine); /* a cancel does not wait for the rest of the batch */
         }
     }
     engine->batch_count = 0;

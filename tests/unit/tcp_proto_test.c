@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The headers of bulk connections: each byte where docs/PROTOCOL.md says, and nothing else accepted. */
+/* The headers of bulk connections: each byte where docs/PROTOCOL.md says, and nothing else
+ * accepted. */
 #include <string.h>
 
 #include "test.h"
