@@ -104,7 +104,7 @@ static void fetch(baton_engine *engine, baton_pool *pool, bool cancel, int from_
             printf("%s: got \"%s\"\n", role, (char *)baton_pool_block(pool, blocks[i]));
         }
     } else {
-        must(cancel ? BATON_OK : BATON_EENDED);
+        must(cancel ? BATON_OK : BATON_ESYSTEM);
     }
     must(baton_pool_free(pool, blocks, BLOCKS, &error));
     baton_handoff_unref(handoff);

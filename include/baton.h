@@ -79,7 +79,6 @@ typedef enum baton_err {
     BATON_ETICKET,  /* not a ticket, or one of an unknown version */
     BATON_EADDRESS, /* an endpoint is malformed, forbidden, or in use */
     BATON_ERECEIPT, /* the receipt was used before, belongs to another handoff, or is no receipt */
-    BATON_EENDED,   /* the handoff has already ended */
     BATON_ETIMEOUT, /* the given time passed first */
     BATON_EFORKED,  /* the engine was made in another process */
     BATON_ESYSTEM,  /* the operating system refused; the message names the call and its error */

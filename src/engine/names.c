@@ -26,7 +26,6 @@ const char *baton_strerror(baton_err err)
         [BATON_ETICKET] = "this is not a valid ticket",
         [BATON_EADDRESS] = "the address is malformed, forbidden or in use",
         [BATON_ERECEIPT] = "the receipt is not valid for this handoff",
-        [BATON_EENDED] = "the handoff has ended",
         [BATON_ETIMEOUT] = "the time passed first",
         [BATON_EFORKED] = "the engine belongs to the parent process",
         [BATON_ESYSTEM] = "the operating system refused",

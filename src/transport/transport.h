@@ -34,8 +34,8 @@
 
 enum transport_status {
     TRANSPORT_OK = 0,
-    TRANSPORT_ABORTED,   /* stopped, or the link was closed */
-    TRANSPORT_FAILED,    /* the memory could not be read, or the peer did not serve it */
+    TRANSPORT_ABORTED,   /* stopped, refused by the source, or the link was closed */
+    TRANSPORT_FAILED,    /* the memory could not be read */
     TRANSPORT_PEER_DEAD, /* the peer's process ended */
 };
 
