@@ -101,7 +101,7 @@ static baton_err process_move(const struct baseline *baseline, const struct pair
     /* A short read is none of the kernel's whole memory: it says that an address was wrong. */
     return (size_t)got == count * block_bytes
                ? BATON_OK
-               : error_set(ret_error, BATON_EENDED, "process_vm_readv read %zd of %zu bytes", got,
+               : error_set(ret_error, BATON_EINVAL, "process_vm_readv read %zd of %zu bytes", got,
                            count * block_bytes);
 }
 

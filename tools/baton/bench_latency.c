@@ -136,7 +136,7 @@ static baton_err fetch_sample(struct latency *latency, size_t block, struct bato
     err = watched_wait(watched->quiet_fd, "receipt of a fetch", ret_error);
     watched->tell_outcome = false;
     if (!err && watched->result.outcome != BATON_COMPLETED) {
-        err = error_set(ret_error, BATON_EENDED, "a fetch of one block ended as %s (%s)",
+        err = error_set(ret_error, BATON_EINVAL, "a fetch of one block ended as %s (%s)",
                         baton_outcome_name(watched->result.outcome),
                         baton_cause_name(watched->result.cause));
     }

@@ -70,7 +70,7 @@ static baton_err child_end(struct pair *pair, struct baton_error *ret_error)
         close(pidfd);
     }
     if (waitpid(pair->child, &status, 0) == pair->child && !err && status) {
-        err = error_set(ret_error, BATON_EENDED, "the other process failed (%s %d)",
+        err = error_set(ret_error, BATON_EINVAL, "the other process failed (%s %d)",
                         WIFSIGNALED(status) ? "signal" : "exit code",
                         WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     }
@@ -206,7 +206,7 @@ void pair_continue(struct pair *pair)
 static baton_err completed_check(const struct watched *watched, struct baton_error *ret_error)
 {
     if (watched->result.outcome != BATON_COMPLETED) {
-        return error_set(ret_error, BATON_EENDED,
+        return error_set(ret_error, BATON_EINVAL,
                          "a fetch that nobody cancelled ended as %s (%s) with %llu of %llu bytes",
                          baton_outcome_name(watched->result.outcome),
                          baton_cause_name(watched->result.cause),

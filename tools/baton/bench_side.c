@@ -64,7 +64,7 @@ baton_err side_verify(const struct bench_side *side, const char *whose,
 {
     for (size_t i = 0; i < side->setup.blocks; i++) {
         if (!payload_check(&side->setup, i, side_block(side, i))) {
-            return error_set(ret_error, BATON_EENDED, "%s: wrong bytes in block %zu of %zu", whose,
+            return error_set(ret_error, BATON_EINVAL, "%s: wrong bytes in block %zu of %zu", whose,
                              i, side->setup.blocks);
         }
     }

@@ -55,7 +55,7 @@ void payload_fill(const struct bench_setup *setup, size_t index, unsigned char *
 bool payload_check(const struct bench_setup *setup, size_t index, const unsigned char *block);
 void side_fill(const struct bench_side *side);
 void side_wipe(const struct bench_side *side);
-/* BATON_EENDED names the first block that is wrong. */
+/* BATON_EINVAL names the first block that is wrong. */
 baton_err side_verify(const struct bench_side *side, const char *whose,
                       struct baton_error *ret_error);
 
