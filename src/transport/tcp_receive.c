@@ -35,8 +35,8 @@ static void add_blocks(struct reading *reading, struct transport_window *window)
 
     plan_cursor_init(&window->cursor, window->plan, window->offset + window->landed,
                      window->length - window->landed);
-    for (int spans = 0; spans < TCP_SPANS_MAX && reading->payload < TCP_BATCH_BYTES; spans++) {
-        if (!plan_next(&window->cursor, TCP_BATCH_BYTES - reading->payload, &span)) {
+    for (int spans = 0; spans < TCP_SPANS_MAX && reading->payload < TCP_RECEIVE_BYTES; spans++) {
+        if (!plan_next(&window->cursor, TCP_RECEIVE_BYTES - reading->payload, &span)) {
             break;
         }
         add(reading, window->sink_base + span.sink_offset, span.length);
@@ -47,7 +47,7 @@ static void add_blocks(struct reading *reading, struct transport_window *window)
 
 static void add_discard(struct reading *reading, unsigned char *discard, uint64_t left)
 {
-    while (left && reading->payload < TCP_BATCH_BYTES) {
+    while (left && reading->payload < TCP_RECEIVE_BYTES) {
         uint64_t length = left < TCP_FILLER_BYTES ? left : TCP_FILLER_BYTES;
 
         add(reading, discard, length);

@@ -56,8 +56,8 @@ static void add_blocks(struct writing *writing, struct transport_serve *serve, u
     struct plan_span span;
 
     plan_cursor_init(&serve->cursor, serve->plan, serve->offset + done, serve->length - done);
-    for (int spans = 0; spans < TCP_SPANS_MAX && writing->payload < TCP_BATCH_BYTES; spans++) {
-        if (!plan_next(&serve->cursor, TCP_BATCH_BYTES - writing->payload, &span)) {
+    for (int spans = 0; spans < TCP_SPANS_MAX && writing->payload < TCP_SEND_BYTES; spans++) {
+        if (!plan_next(&serve->cursor, TCP_SEND_BYTES - writing->payload, &span)) {
             break;
         }
         add(writing, serve->source_base + span.source_offset, span.length);
@@ -68,7 +68,7 @@ static void add_blocks(struct writing *writing, struct transport_serve *serve, u
 
 static void add_filler(struct writing *writing, uint64_t left)
 {
-    while (left && writing->payload < TCP_BATCH_BYTES) {
+    while (left && writing->payload < TCP_SEND_BYTES) {
         uint64_t length = left < sizeof filler ? left : sizeof filler;
 
         add(writing, filler, length);
