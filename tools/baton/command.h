@@ -20,5 +20,6 @@ struct command {
 int burst_command(int argc, char **argv);
 int bench_command(int argc, char **argv);
 int top_command(int argc, char **argv);
+int sim_command(int argc, char **argv);
 
 #endif

@@ -11,6 +11,8 @@ static const struct command commands[] = {
      burst_command},
     {"bench", "measure throughput and time to quiet against baselines", bench_command},
     {"top", "show the stats of a running engine", top_command},
+    {"sim", "run clusters in virtual time under all faults, and check every invariant",
+     sim_command},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
