@@ -14,6 +14,8 @@ help:
 	@echo 'make test-sanitize  build with clang and run the tests under ASan, UBSan and TSan'
 	@echo 'make test-valgrind  run the unit tests of the pure code under valgrind'
 	@echo 'make bench          measure, next to baselines of the same run'
+	@echo 'make sim            run the simulator for 2 minutes'
+	@echo 'make campaign       run a million seeds of it'
 	@echo 'make clean          remove what was built'
 
 build: build/build.ninja
@@ -40,6 +42,12 @@ test-valgrind: setup-valgrind build
 bench: build
 	build/baton bench
 
+sim: build
+	build/baton sim --minutes 2
+
+campaign: build
+	build/baton sim --seeds 1..1000000 --json build/campaign.json
+
 clean:
 	rm -rf build build-asan build-tsan
 
@@ -57,6 +65,6 @@ build-tsan/build.ninja: setup-sanitize
 setup-build setup-sanitize setup-valgrind:
 	@scripts/setup $(@:setup-%=%)
 
-.PHONY: help build burst test test-sanitize test-valgrind bench clean
+.PHONY: help build burst test test-sanitize test-valgrind bench sim campaign clean
 .PHONY: setup-build setup-sanitize setup-valgrind
 .NOTPARALLEL:

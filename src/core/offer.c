@@ -211,7 +211,7 @@ void offer_decide(struct core *core, uint32_t index, baton_outcome outcome, bato
     offer_quiet(core, index, out);
 }
 
-static void serve_stop(struct core *core, uint32_t index, uint32_t s, struct core_actions *out)
+void offer_serve_stop(struct core *core, uint32_t index, uint32_t s, struct core_actions *out)
 {
     const struct offer *o = &core_offers(core)[index];
     struct core_action *action;
@@ -238,7 +238,7 @@ static void slot_revoke(struct core *core, uint32_t index, uint32_t s, baton_cau
     t->cause = (uint8_t)cause;
     t->due = CORE_NEVER;
     if (leased) {
-        serve_stop(core, index, s, out);
+        offer_serve_stop(core, index, s, out);
         if (tell && !BATON_SABOTAGE(SKIP_LEASE)) {
             slot_say(core, number, SAY_ENDED, out);
         }
@@ -287,7 +287,7 @@ void lease_end(struct core *core, uint32_t index, uint32_t s, baton_cause tell, 
     uint32_t number = slot_number(core, index, s);
     struct slot *t = &core_slots(core)[number];
 
-    serve_stop(core, index, s, out);
+    offer_serve_stop(core, index, s, out);
     slot_move(core, index, s, SLOT_OFFERED, out);
     t->cause = (uint8_t)tell;
     if (tell != BATON_CAUSE_NONE) {

@@ -14,6 +14,8 @@ void slot_move(struct core *core, uint32_t index, uint32_t s, enum slot_state to
 void slot_say(struct core *core, uint32_t number, enum say_slot what, struct core_actions *out);
 /* Take the slot off its link, with all that it had to say there. */
 void slot_unlink(struct core *core, uint32_t number);
+/* Own movers that read for the slot's attempt stop at once. */
+void offer_serve_stop(struct core *core, uint32_t index, uint32_t s, struct core_actions *out);
 /* Start the clock that belongs to the slot's state. */
 void slot_clock(struct core *core, uint32_t index, uint32_t s, uint64_t now_us);
 /*

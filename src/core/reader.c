@@ -132,6 +132,9 @@ static void commit(struct core *core, uint32_t index, uint32_t s, uint64_t now_u
         lease_end(core, index, s, BATON_CAUSE_EARLY, now_us, out);
         return;
     }
+    /* A reader that commits has read all that it wants; what it still asks for is not waited for.
+     */
+    offer_serve_stop(core, index, s, out);
     slot_move(core, index, s, SLOT_COMMITTED, out);
     core_slots(core)[number].due = CORE_NEVER;
     o->commits++;

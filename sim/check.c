@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The checkers of check.h, safety.  They look at what the simulator noted itself, and at the real
+ * book of blocks; never at what the core says of itself, but where that is what they check. */
+#include "sim/check.h"
+
+#define FAIL(s, ...) sim_fail((s), __func__ + sizeof("check_") - 1, __VA_ARGS__)
+
+static unsigned long long ull(uint64_t value)
+{
+    return value;
+}
+
+void check_S1_no_late_write(struct sim *s, const struct life *life, unsigned block,
+                            const struct handoff *fetch, unsigned at)
+{
+    const struct node *n = &s->world->nodes[life->node];
+    const struct block_shadow *b = &life->block[block];
+
+    if (fetch->quiets > 0) {
+        FAIL(s, "a piece of fetch %llu lands in block %u after the fetch was quiet", ull(fetch->id),
+             block);
+    }
+    if (b->owner != number_of(s, fetch) || fetch->retired) {
+        FAIL(s, "a piece of fetch %llu lands in block %u, which is not lent to it", ull(fetch->id),
+             block);
+    }
+    if (pool_block_state(n->pool, block) != BLOCK_LENT ||
+        pool_block_generation(n->pool, block) != fetch->generations[at]) {
+        FAIL(s, "a piece of fetch %llu lands in block %u of another generation", ull(fetch->id),
+             block);
+    }
+}
+
+void check_S2_no_reuse_before_proof(struct sim *s, const struct life *life, unsigned block)
+{
+    const struct block_shadow *b = &life->block[block];
+
+    if (b->inflight > 0) {
+        FAIL(s, "block %u of node %u is reused with %u pieces under way to it", block, life->node,
+             b->inflight);
+    }
+    if (b->refs > 0) {
+        FAIL(s, "block %u of node %u is reused, and %u receipts for it were not used", block,
+             life->node, b->refs);
+    }
+    for (unsigned p = 0; p < PIECES; p++) {
+        if (b->covered[p] > 0) {
+            FAIL(s, "block %u of node %u is reused under an offer that is not over", block,
+                 life->node);
+        }
+    }
+}
+
+void check_S3_proof_soundness(struct sim *s, const struct handoff *offer)
+{
+    if (offer->quiets > 0 && offer->proof != BATON_PROOF_REVOKED) {
+        FAIL(s, "offer %llu is read after it was quiet by %s", ull(offer->id),
+             baton_proof_name(offer->proof));
+    }
+}
+
+void check_S4_accounting(struct sim *s, unsigned node)
+{
+    const struct node *n = &s->world->nodes[node];
+    const struct life *life = &s->world->life[n->life];
+
+    for (unsigned i = 0; i < s->world->options.blocks; i++) {
+        const struct block_shadow *b = &life->block[i];
+        enum block_state state = pool_block_state(n->pool, i);
+        bool held = b->users > 0 && !s->world->options.wrapped;
+        enum block_state want = b->refs ? BLOCK_LENT : held ? BLOCK_HELD : BLOCK_FREE;
+
+        if (state != want) {
+            FAIL(s, "block %u of node %u has %u loans and %u users, and the book says state %d", i,
+                 node, b->refs, b->users, (int)state);
+        }
+        if (pool_block_generation(n->pool, i) != b->generation) {
+            FAIL(s, "block %u of node %u is of generation %llu, not %llu", i, node,
+                 ull(pool_block_generation(n->pool, i)), ull(b->generation));
+        }
+        if (b->owner >= 0 && b->refs != 1) {
+            FAIL(s, "block %u of node %u is lent to a fetch and to others", i, node);
+        }
+    }
+}
+
+void check_S5_generation_grows(struct sim *s, struct life *life, unsigned block,
+                               uint64_t generation)
+{
+    if (generation <= life->block[block].generation) {
+        FAIL(s, "block %u of node %u was granted at generation %llu after %llu", block, life->node,
+             ull(generation), ull(life->block[block].generation));
+    }
+    life->block[block].generation = generation;
+}
+
+void check_S6_one_outcome(struct sim *s, const struct handoff *h)
+{
+    if (h->outcomes > 1 || h->quiets > h->outcomes || h->doubts > h->outcomes ||
+        h->forgets > h->quiets) {
+        FAIL(s, "handoff %llu was told %u outcomes, %u doubts, %u receipts, %u ends", ull(h->id),
+             h->outcomes, h->doubts, h->quiets, h->forgets);
+    }
+}
+
+void check_S7_integrity(struct sim *s, const struct handoff *fetch)
+{
+    const struct handoff *offer = handoff_at(s, fetch->offer);
+    const struct life *life = life_of(s, fetch);
+
+    if (!fetch->aux_came) {
+        FAIL(s, "fetch %llu completed without the offer's aux", ull(fetch->id));
+    }
+    for (unsigned i = 0; i < fetch->count; i++) {
+        uint64_t base = offer->base[fetch->first_block + i];
+
+        if (fetch->aux[fetch->first_block + i] != base) {
+            FAIL(s, "fetch %llu completed with the aux of something else", ull(fetch->id));
+        }
+        for (unsigned p = 0; p < PIECES; p++) {
+            if (life->block[fetch->blocks[i]].tag[p] != mix(base, p)) {
+                FAIL(s, "fetch %llu completed, and piece %u of its block %u is not the source's",
+                     ull(fetch->id), p, i);
+            }
+        }
+    }
+}
+
+void check_S8_no_post_after_end(struct sim *s, const struct handoff *fetch)
+{
+    if (fetch->outcomes > 0 || fetch->stage != BATON_STAGE_READING) {
+        FAIL(s, "a window of fetch %llu was started in stage %s", ull(fetch->id),
+             baton_stage_name((baton_stage)fetch->stage));
+    }
+}
+
+void check_S9_never_exposed(struct sim *s, const struct handoff *h)
+{
+    bool exposed = h->side == CORE_OFFER ? h->attempts > 0 || h->accepted_sent : h->posted > 0;
+
+    if (h->proof == BATON_PROOF_NEVER_EXPOSED && exposed) {
+        FAIL(s, "handoff %llu was exposed, and its receipt says that it never was", ull(h->id));
+    }
+}
+
+void check_S10_epoch(struct sim *s, const struct handoff *offer, const struct handoff *fetch,
+                     unsigned slot)
+{
+    if (fetch->offer != number_of(s, offer) || fetch->want_slot != slot) {
+        FAIL(s, "slot %u of offer %llu was leased to fetch %llu, which wants another", slot,
+             ull(offer->id), ull(fetch->id));
+    }
+    if (fetch->lease != LEASE_NONE) {
+        FAIL(s, "fetch %llu was given a second lease", ull(fetch->id));
+    }
+}
+
+void check_S12_timeout_never_frees(struct sim *s, const struct handoff *h, bool wrong_receipt,
+                                   baton_err err)
+{
+    if (wrong_receipt && err != BATON_ERECEIPT) {
+        FAIL(s, "the blocks of handoff %llu were retired with a wrong receipt", ull(h->id));
+    }
+    if (!wrong_receipt && err != BATON_OK) {
+        FAIL(s, "the receipt of handoff %llu was refused: %s", ull(h->id), baton_strerror(err));
+    }
+    if (!wrong_receipt && h->quiets != 1) {
+        FAIL(s, "the blocks of handoff %llu were retired before its quiet", ull(h->id));
+    }
+}
+
+void check_S13_all_lanes(struct sim *s, const struct handoff *h)
+{
+    if (h->windows > 0 || h->serves > 0) {
+        FAIL(s, "handoff %llu is quiet with %u windows and %u serves under way", ull(h->id),
+             h->windows, h->serves);
+    }
+}
+
+void check_S15_authenticity(struct sim *s, const struct handoff *fetch)
+{
+    if (fetch->wrong_secret) {
+        FAIL(s, "fetch %llu has a wrong secret and was leased a slot", ull(fetch->id));
+    }
+}
+
+void check_S16_bounds(struct sim *s, const struct handoff *fetch, uint64_t offset, uint64_t length)
+{
+    if (length == 0 || offset < fetch->begin || offset + length > fetch->end) {
+        FAIL(s, "bytes %llu to %llu of fetch %llu, which wants %u to %u", ull(offset),
+             ull(offset + length), ull(fetch->id), fetch->begin, fetch->end);
+    }
+}
+
+void check_S18_bounded(struct sim *s, unsigned node)
+{
+    const struct core_limits *limits = &s->world->options.limits;
+    struct core_gauges g;
+
+    core_gauges(s->world->nodes[node].core, &g);
+    if (g.offers > limits->offers || g.fetches > limits->fetches || g.links > limits->links ||
+        g.windows > limits->windows ||
+        (g.windows > 1 && g.inflight_bytes > limits->inflight_bytes)) {
+        FAIL(s, "node %u has %u offers, %u fetches, %u links, %u windows", node, g.offers,
+             g.fetches, g.links, g.windows);
+    }
+}
+
+void check_S19_conservation(struct sim *s, unsigned node)
+{
+    struct pool_counts c;
+
+    pool_counts(s->world->nodes[node].pool, &c);
+    if (c.free + c.held + c.lent + c.scrub != c.total || c.total != s->world->options.blocks) {
+        FAIL(s, "the blocks of node %u do not add up", node);
+    }
+}
+
+void check_P1_no_torn_commit(struct sim *s, const struct handoff *fetch)
+{
+    if (fetch->torn) {
+        FAIL(s, "fetch %llu completed with a piece that was read without a valid lease",
+             ull(fetch->id));
+    }
+}
+
+void check_P2_no_commit_after_revoke(struct sim *s, const struct handoff *fetch)
+{
+    if (fetch->lease == LEASE_OVER || fetch->lease == LEASE_NONE) {
+        FAIL(s, "fetch %llu completed, and its lease %s", ull(fetch->id),
+             fetch->lease == LEASE_NONE ? "never was" : "ended before");
+    }
+}
+
+void check_P3_agreement(struct sim *s, const struct handoff *fetch)
+{
+    const struct handoff *offer = handoff_at(s, fetch->offer);
+    const struct slot_shadow *slot = &offer->slot[fetch->want_slot];
+
+    if (slot->committed != fetch->attempt || fetch->attempt == 0) {
+        FAIL(s, "fetch %llu completed attempt %llu, and its slot committed %llu", ull(fetch->id),
+             ull(fetch->attempt), ull(slot->committed));
+    }
+    if (slot->completed != 1) {
+        FAIL(s, "slot %u of offer %llu was completed by %u sinks", fetch->want_slot, ull(offer->id),
+             slot->completed);
+    }
+}
+
+void check_P4_free_at_once(struct sim *s, unsigned node)
+{
+    const struct node *n = &s->world->nodes[node];
+
+    for (unsigned side = 0; side < 2; side++) {
+        for (unsigned i = 0; i < OFFERS_MAX; i++) {
+            const struct handoff *h =
+                n->table[side][i] < 0 ? NULL : handoff_at(s, n->table[side][i]);
+
+            if (h && h->outcomes && !h->quiets && !h->windows && !h->serves) {
+                FAIL(s, "handoff %llu is over, nothing of it is under way, and it is not quiet",
+                     ull(h->id));
+            }
+            if (h && h->outcomes && !h->quiets && side == CORE_OFFER) {
+                FAIL(s, "offer %llu is over and waits for somebody else's movers", ull(h->id));
+            }
+        }
+    }
+}
+
+void check_P4_stopped_at_once(struct sim *s, const struct handoff *fetch)
+{
+    if (fetch->outcomes > 0) {
+        FAIL(s, "fetch %llu is over, and its movers go on", ull(fetch->id));
+    }
+}
+
+void check_P5_newest_link(struct sim *s, unsigned node, uint64_t newest, uint64_t dial)
+{
+    if (dial < newest) {
+        FAIL(s, "node %u let dial %llu in while %llu of the same peer stood", node, ull(dial),
+             ull(newest));
+    }
+}
+
+void check_P5_one_reader(struct sim *s, const struct handoff *offer, unsigned slot)
+{
+    const struct slot_shadow *t = &offer->slot[slot];
+
+    if (t->holder >= 0 && handoff_at(s, t->holder)->lease == LEASE_VALID) {
+        FAIL(s, "slot %u of offer %llu has two leases at once", slot, ull(offer->id));
+    }
+    if (t->stage != BATON_STAGE_OFFERED) {
+        FAIL(s, "slot %u of offer %llu was leased in stage %s", slot, ull(offer->id),
+             baton_stage_name((baton_stage)t->stage));
+    }
+}
+
+void check_P6_read_stays_inside(struct sim *s, const struct handoff *offer, unsigned slot,
+                                uint64_t attempt, unsigned at)
+{
+    const struct slot_shadow *t = &offer->slot[slot];
+
+    if (t->stage != BATON_STAGE_LEASED || t->attempt != attempt || offer->outcomes > 0) {
+        FAIL(s, "the source of offer %llu reads for attempt %llu, whose lease is over",
+             ull(offer->id), ull(attempt));
+    }
+    if (at >= offer->watermark) {
+        FAIL(s, "the source of offer %llu reads byte %u, above its watermark", ull(offer->id), at);
+    }
+}
+
+void check_P7_watermark(struct sim *s, const struct handoff *offer, uint64_t end)
+{
+    if (end > offer->watermark) {
+        FAIL(s, "byte %llu of offer %llu is read, and its watermark is %u", ull(end),
+             ull(offer->id), offer->watermark);
+    }
+}
+
+void check_P8_shared_blocks(struct sim *s, const struct life *life, unsigned block, unsigned piece)
+{
+    if (life->block[block].covered[piece] > 0) {
+        FAIL(s, "piece %u of block %u of node %u is rewritten under an offer", piece, block,
+             life->node);
+    }
+}
+
+void check_P9_clean_landing(struct sim *s, const struct handoff *fetch)
+{
+    for (unsigned i = 0; i < fetch->count; i++) {
+        if (life_of(s, fetch)->block[fetch->blocks[i]].inflight > 0) {
+            FAIL(s, "fetch %llu completed with pieces under way to its blocks", ull(fetch->id));
+        }
+    }
+}
+
+/* Whether a window of anybody still loads from the offer's memory by itself. */
+static bool read_by_peer(struct sim *s, const struct handoff *offer)
+{
+    for (unsigned i = 0; i < s->world->options.nodes; i++) {
+        const struct node *n = &s->world->nodes[i];
+
+        for (unsigned w = 0; n->alive && w < WINDOWS_MAX; w++) {
+            const struct window *window = &n->windows[w];
+
+            if (window->state == WINDOW_POSTED && window->transport != BY_STREAM &&
+                handoff_at(s, window->handoff)->offer == number_of(s, offer)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void check_P10_receipts(struct sim *s, const struct handoff *h)
+{
+    for (unsigned i = 0; h->side == CORE_OFFER && i < h->slots; i++) {
+        const struct slot_shadow *t = &h->slot[i];
+
+        if (t->stage != BATON_STAGE_COMMITTED && t->stage != BATON_STAGE_REVOKED) {
+            FAIL(s, "offer %llu has a receipt, and its slot %u is %s", ull(h->id), i,
+                 baton_stage_name((baton_stage)t->stage));
+        }
+    }
+    if (h->proof == BATON_PROOF_NONE) {
+        FAIL(s, "handoff %llu has a receipt without a proof", ull(h->id));
+    }
+    if (h->side == CORE_OFFER && h->proof != BATON_PROOF_REVOKED && read_by_peer(s, h)) {
+        FAIL(s, "offer %llu is quiet by %s, and a peer reads it", ull(h->id),
+             baton_proof_name((baton_proof)h->proof));
+    }
+}
+
+void check_P10_exposed(struct sim *s, const struct handoff *offer, unsigned proof)
+{
+    for (unsigned i = 0; i < s->world->handoff_count; i++) {
+        const struct handoff *f = handoff_at(s, (int)i);
+
+        if (f->offer == number_of(s, offer) && f->lease != LEASE_NONE &&
+            f->transport != BY_STREAM && proof != BATON_PROOF_REVOKED &&
+            proof != BATON_PROOF_PEER_DRAIN) {
+            FAIL(s, "offer %llu was read by a peer itself, and its proof is %s", ull(offer->id),
+                 baton_proof_name((baton_proof)proof));
+        }
+    }
+}
+
+void check_P10_final_slot(struct sim *s, const struct handoff *offer, unsigned slot)
+{
+    unsigned stage = offer->slot[slot].stage;
+
+    if (stage == BATON_STAGE_COMMITTED || stage == BATON_STAGE_REVOKED) {
+        FAIL(s, "slot %u of offer %llu was final and changes", slot, ull(offer->id));
+    }
+}
+
+static void check_offer(struct sim *s, const struct handoff *h)
+{
+    const struct offer *o = &core_offers(s->world->nodes[h->node].core)[h->index];
+
+    if (o->state == OFFER_FREE || o->id != h->id) {
+        sim_fail(s, "S4_accounting", "the record of offer %llu is gone", ull(h->id));
+    }
+    if (o->watermark != h->watermark) {
+        sim_fail(s, "P7_watermark", "offer %llu is at %llu, not at %u", ull(h->id),
+                 ull(o->watermark), h->watermark);
+    }
+    for (unsigned i = 0; i < h->slots; i++) {
+        struct core_slot_view view;
+
+        core_slot_view(s->world->nodes[h->node].core, h->index, i, &view);
+        if (view.stage != (baton_stage)h->slot[i].stage) {
+            sim_fail(s, "P10_final_slot", "slot %u of offer %llu changed without a word", i,
+                     ull(h->id));
+        }
+    }
+}
+
+void check_all(struct sim *s)
+{
+    for (unsigned i = 0; i < s->world->options.nodes; i++) {
+        const struct node *n = &s->world->nodes[i];
+
+        if (!n->alive) {
+            continue;
+        }
+        check_S4_accounting(s, i);
+        check_S18_bounded(s, i);
+        check_S19_conservation(s, i);
+        check_P4_free_at_once(s, i);
+        for (unsigned o = 0; o < OFFERS_MAX; o++) {
+            if (n->table[CORE_OFFER][o] >= 0 && handoff_at(s, n->table[CORE_OFFER][o])->started) {
+                check_offer(s, handoff_at(s, n->table[CORE_OFFER][o]));
+            }
+        }
+    }
+}

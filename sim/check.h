@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The checkers: one function for each invariant, named for it.  Each is called with what an event
+ * touched, at the moment that the invariant speaks of; check_all() looks at everything.  A checker
+ * that is not content calls sim_fail() and does not return.
+ */
+#ifndef BATON_SIM_CHECK_H
+#define BATON_SIM_CHECK_H
+
+#include "sim/world.h"
+
+/* A piece is stored into a block of a life, on behalf of a fetch. */
+void check_S1_no_late_write(struct sim *s, const struct life *life, unsigned block,
+                            const struct handoff *fetch, unsigned at);
+/* A block is rewritten, or put on the free list. */
+void check_S2_no_reuse_before_proof(struct sim *s, const struct life *life, unsigned block);
+/* A piece is loaded from an offer's block by anybody. */
+void check_S3_proof_soundness(struct sim *s, const struct handoff *offer);
+void check_S4_accounting(struct sim *s, unsigned node);
+void check_S5_generation_grows(struct sim *s, struct life *life, unsigned block,
+                               uint64_t generation);
+void check_S6_one_outcome(struct sim *s, const struct handoff *h);
+void check_S7_integrity(struct sim *s, const struct handoff *fetch);
+void check_S8_no_post_after_end(struct sim *s, const struct handoff *fetch);
+void check_S9_never_exposed(struct sim *s, const struct handoff *h);
+/* A slot is leased to a fetch. */
+void check_S10_epoch(struct sim *s, const struct handoff *offer, const struct handoff *fetch,
+                     unsigned slot);
+void check_S12_timeout_never_frees(struct sim *s, const struct handoff *h, bool wrong_receipt,
+                                   baton_err err);
+void check_S13_all_lanes(struct sim *s, const struct handoff *h);
+void check_S15_authenticity(struct sim *s, const struct handoff *fetch);
+void check_S16_bounds(struct sim *s, const struct handoff *fetch, uint64_t offset, uint64_t length);
+void check_S18_bounded(struct sim *s, unsigned node);
+void check_S19_conservation(struct sim *s, unsigned node);
+void check_P1_no_torn_commit(struct sim *s, const struct handoff *fetch);
+void check_P2_no_commit_after_revoke(struct sim *s, const struct handoff *fetch);
+void check_P3_agreement(struct sim *s, const struct handoff *fetch);
+/* After all that a node did at once: what is decided is quiet, but for movers at work. */
+void check_P4_free_at_once(struct sim *s, unsigned node);
+/* A mover goes on: its fetch is not over, or it was not told. */
+void check_P4_stopped_at_once(struct sim *s, const struct handoff *fetch);
+/* A newer link of the same peer stands, and this one was let in. */
+void check_P5_newest_link(struct sim *s, unsigned node, uint64_t newest, uint64_t dial);
+void check_P5_one_reader(struct sim *s, const struct handoff *offer, unsigned slot);
+/* A source's own mover loads a piece. */
+void check_P6_read_stays_inside(struct sim *s, const struct handoff *offer, unsigned slot,
+                                uint64_t attempt, unsigned at);
+void check_P7_watermark(struct sim *s, const struct handoff *offer, uint64_t end);
+/* A piece of a block is rewritten by its owner. */
+void check_P8_shared_blocks(struct sim *s, const struct life *life, unsigned block, unsigned piece);
+void check_P9_clean_landing(struct sim *s, const struct handoff *fetch);
+void check_P10_receipts(struct sim *s, const struct handoff *h);
+/* What the core itself says of an offer that peers could read. */
+void check_P10_exposed(struct sim *s, const struct handoff *offer, unsigned proof);
+void check_P10_final_slot(struct sim *s, const struct handoff *offer, unsigned slot);
+
+/* A link was closed for silence. */
+void check_L1_silence(struct sim *s, unsigned node);
+/* The liveness phase. */
+void check_L1_terminal(struct sim *s);
+void check_L2_free(struct sim *s, unsigned node);
+void check_L4_no_livelock(struct sim *s, uint64_t events);
+void check_P11_nobody_forgotten(struct sim *s);
+
+/* S4, S18, S19, S6, P7, P10 over everything. */
+void check_all(struct sim *s);
+
+#endif

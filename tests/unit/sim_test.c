@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The simulator: a slice of its seeds, that a seed decides everything, that every fault fires, and
+ * that its checkers see what they are for. */
+#include "sim/late.h"
+#include "sim/shrink.h"
+#include "test.h"
+
+#include <string.h>
+
+enum { SLICE = 10000, FEW = 400 };
+
+static bool good(const struct sim_result *r)
+{
+    if (r->failed) {
+        printf("  seed %llu: %s: %s\n", (unsigned long long)r->seed, r->checker, r->text);
+    }
+    return !r->failed;
+}
+
+/* A fixed slice of seeds: no violation, every fault fires, half of the seeds are struck. */
+TEST(a_slice_of_seeds_has_no_violation)
+{
+    struct sim *s = sim_create();
+    uint64_t fired[SIM_FAULTS] = {0}, struck = 0, forked = 0, deep = 0;
+
+    for (uint64_t seed = 1; seed <= SLICE; seed++) {
+        struct sim_plan plan = {.seed = seed};
+        struct sim_result r;
+
+        sim_run(s, &plan, &r);
+        if (!CHECK(good(&r))) {
+            break;
+        }
+        struck += r.struck;
+        forked += r.forked;
+        deep += r.deep;
+        for (unsigned i = 0; i < SIM_FAULTS; i++) {
+            fired[i] += r.fired[i];
+        }
+    }
+    for (unsigned i = 0; i < SIM_FAULTS; i++) {
+        if (!CHECK(fired[i] >= SLICE / 1000)) {
+            printf("  %s fired %llu times\n", sim_fault_name((enum sim_fault)i),
+                   (unsigned long long)fired[i]);
+        }
+    }
+    CHECK(struck * 2 >= SLICE && forked > 0 && deep > 0);
+    sim_destroy(s);
+}
+
+/* Each world that fixes a part of the draw holds, too; without faults most fetches complete. */
+TEST(every_world_has_no_violation)
+{
+    struct sim *s = sim_create();
+
+    for (unsigned i = 0; sim_world_name(i); i++) {
+        uint64_t fetches = 0, completed = 0;
+
+        for (uint64_t seed = 1; seed <= FEW; seed++) {
+            struct sim_plan plan = {.seed = seed, .world = sim_world_name(i)};
+            struct sim_result r;
+
+            sim_run(s, &plan, &r);
+            if (!CHECK(good(&r))) {
+                break;
+            }
+            fetches += r.fetches;
+            completed += r.completed;
+        }
+        CHECK(strcmp(sim_world_name(i), "calm") != 0 || completed * 2 > fetches);
+    }
+    sim_destroy(s);
+}
+
+/* The same seed twice, in a fresh world and in a used one, ends in the same state. */
+TEST(one_seed_is_one_run)
+{
+    struct sim *used = sim_create();
+
+    for (uint64_t seed = 1; seed <= FEW; seed++) {
+        struct sim *fresh = sim_create();
+        struct sim_plan plan = {.seed = seed};
+        struct sim_result a, b;
+
+        sim_run(used, &plan, &a);
+        sim_run(fresh, &plan, &b);
+        CHECK(a.hash == b.hash && a.events == b.events && a.steps == b.steps);
+        sim_destroy(fresh);
+    }
+    sim_destroy(used);
+}
+
+/* A piece that lands after its receipt: the checker of S1 sees it, with a seed that replays it and
+ * a smaller run. */
+TEST(a_late_landing_is_seen_and_shrunk)
+{
+    struct sim *s = sim_create();
+    struct sim_plan plan = {.break_landing = true};
+    struct sim_result r = {.failed = false}, again;
+
+    for (uint64_t seed = 1; seed <= FEW && !r.failed; seed++) {
+        plan.seed = seed;
+        sim_run(s, &plan, &r);
+    }
+    CHECK(r.failed && strcmp(r.checker, "S1_no_late_write") == 0);
+    sim_run(s, &plan, &again);
+    CHECK(again.failed && strcmp(again.text, r.text) == 0 && again.events == r.events);
+    again = r;
+    sim_shrink(s, &plan, &again);
+    CHECK(again.failed && strcmp(again.checker, r.checker) == 0);
+    CHECK(again.events <= r.events && (plan.handoffs > 0 || plan.without != 0));
+    sim_destroy(s);
+}
+
+/* What no checker looks at is named, with a reason. */
+TEST(what_is_not_checked_has_a_reason)
+{
+    const char *why = NULL;
+    unsigned n = 0;
+
+    for (; sim_not_checked(n, &why); n++) {
+        CHECK(why && strlen(why) > 10);
+    }
+    CHECK(n > 0);
+}
+
+/* One-sided writes: a local completion proves nothing, and the piece lands in the next transfer's
+ * block. */
+TEST(a_late_write_after_completion_is_seen)
+{
+    struct late_wire wire;
+
+    late_init(&wire);
+    late_grant(&wire, 1, 0);
+    late_post(&wire, 1, 0, 0, 0);
+    late_complete(&wire, 1);
+    late_prove(&wire, 1);
+    CHECK(wire.violation && strcmp(wire.violation, "S3_proof_soundness") == 0);
+    late_init(&wire);
+    late_grant(&wire, 1, 0);
+    late_post(&wire, 1, 0, 0, 0);
+    late_release(&wire, 0);
+    CHECK(wire.violation && strcmp(wire.violation, "S2_no_reuse_before_proof") == 0);
+    late_init(&wire);
+    late_grant(&wire, 1, 0);
+    late_post(&wire, 1, 0, 0, 0);
+    wire.block[0].transfer = 0; /* reused, as if nobody had looked */
+    late_grant(&wire, 2, 0);
+    CHECK(late_land(&wire, 0));
+    CHECK(wire.violation && strcmp(wire.violation, "S1_no_late_write") == 0);
+}
+
+/* A fence on every lane ends it: what lands afterwards is dropped; a fence on one lane does not. */
+TEST(a_fence_on_all_lanes_proves_quiet)
+{
+    struct late_wire wire;
+
+    for (unsigned lanes = 1; lanes <= 2; lanes++) {
+        late_init(&wire);
+        late_grant(&wire, 1, 3);
+        late_post(&wire, 1, 3, 0, 0);
+        late_post(&wire, 1, 3, 1, 1);
+        late_fence(&wire, 0);
+        if (lanes == 2) {
+            late_fence(&wire, 1);
+        }
+        late_prove(&wire, 1);
+        CHECK((wire.violation == NULL) == (lanes == 2));
+    }
+    late_release(&wire, 3);
+    late_grant(&wire, 2, 3);
+    while (late_land(&wire, 1)) {
+    }
+    CHECK(!wire.violation && wire.dropped == 2 && wire.landed == 0);
+}
