@@ -87,6 +87,12 @@ void conn_close(struct sim *s, unsigned number, unsigned end, bool silent)
         return;
     }
     c->eof[!end] = true;
+    if (c->blocked[!end]) {
+        /* It does not read while its answers wait to leave; writing them fails now, which ends it.
+         */
+        c->blocked[!end] = false;
+        c->queue[!end].count = 0;
+    }
     if (c->queue[!end].count > 0 && chance(&s->world->network, 300)) {
         c->queue[!end].count = below(&s->world->network, c->queue[!end].count); /* a reset */
     }
