@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    PROGRESS_STATES = 1 << 18,
+    PROGRESS_STATES = 1 << 16,
     MEMORY_BYTES = 1 << 30,
 };
 

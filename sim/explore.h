@@ -39,7 +39,7 @@ struct explore_options {
     uint64_t memory_bytes;   /* of the table of fingerprints; 0: 1 GiB */
     uint64_t states_max;     /* 0: all */
     uint32_t violations_max; /* stop after so many; 0: after the first */
-    /* Called every 2^18 states or so; may be NULL.  Returns false to stop. */
+    /* Called every 2^16 states or so; may be NULL.  Returns false to stop. */
     bool (*progress)(void *arg, const struct explore_progress *progress);
     /* A check of a test, made after every step; true: broken.  NULL but in tests. */
     bool (*wrong)(void *arg, const struct explore_look *look);

@@ -222,7 +222,7 @@ void explore_check_step(struct explorer *x)
     /* The names of links go into the keys, so that those come when all wires are what they are. */
     for (int node = 0; node <= x->rules->sinks; node++) {
         if (x->touched & 1U << node) {
-            w->key[node] = explore_core_key(x, w, node, core_of(x, w, node));
+            explore_node_key(x, w, node);
         }
     }
     if (x->wrong) {

@@ -4,6 +4,9 @@
  * happen.  Times are left out but for which clocks run; attempts are named by their readers, links
  * by their dials, windows by what they copy; what can not be seen any more does not count.  The
  * orders of what is to be said, and of who gets the next window, do.
+ *
+ * Where the sinks differ by their slots alone, two states that differ by which sink is which are
+ * one: what belongs to a sink is mixed apart and without its number, and the parts are sorted.
  */
 #include "sim/explore_world.h"
 
@@ -15,11 +18,28 @@ static uint64_t mix(uint64_t hash, uint64_t value)
     return hash ^ (hash >> 29);
 }
 
-/* Up to eight bytes as one value. */
+/* Up to six bytes as one value. */
 static uint64_t pack(unsigned a, unsigned b, unsigned c, unsigned d, unsigned e, unsigned f)
 {
     return (uint64_t)(a & 0xff) | (uint64_t)(b & 0xff) << 8 | (uint64_t)(c & 0xff) << 16 |
            (uint64_t)(d & 0xff) << 24 | (uint64_t)(e & 0xff) << 32 | (uint64_t)(f & 0xff) << 40;
+}
+
+/* A sink's number, where it counts. */
+static unsigned sink_name(const struct explorer *x, unsigned sink)
+{
+    return x->symmetric ? 0 : sink + 1;
+}
+
+static unsigned reader_name(const struct explorer *x, uint8_t reader)
+{
+    return x->symmetric && reader ? (reader - 1U) % FETCHES_MAX + 1 : reader;
+}
+
+static unsigned reader_of(const struct explorer *x, const struct world *w, unsigned life,
+                          uint64_t attempt)
+{
+    return reader_name(x, w->reader[life][attempt % ATTEMPTS_MAX]);
 }
 
 /* ---- one core ---- */
@@ -29,7 +49,9 @@ struct names {
     const struct world *w;
     const struct core *core;
     int node;
-    uint8_t link[LINKS_MAX]; /* 0: it has ended */
+    uint8_t link[LINKS_MAX];      /* 0: it has ended */
+    uint8_t sink[LINKS_MAX];      /* whose link it is */
+    uint64_t part[1 + SINKS_MAX]; /* of all, and of each sink */
 };
 
 static uint8_t link_name(const struct names *n, uint32_t link)
@@ -37,54 +59,61 @@ static uint8_t link_name(const struct names *n, uint32_t link)
     return link == ILIST_NONE ? NOBODY : n->link[link];
 }
 
+/* Where a part of a source's state belongs. */
+static uint64_t *part_of(struct names *n, unsigned sink)
+{
+    return &n->part[n->x->symmetric && n->node == 0 ? sink + 1 : 0];
+}
+
 static uint64_t key_slot(const struct names *n, uint64_t hash, uint32_t number)
 {
     const struct slot *t = &core_slots(n->core)[number];
     bool ends = say_has(n->core, say_of_slot(n->core, number, SAY_ENDED));
     uint8_t cause = ends || t->state == SLOT_REVOKED ? t->cause : 0;
-    uint8_t reader = n->w->reader[n->w->life[0]][t->attempt % ATTEMPTS_MAX];
 
     hash = mix(hash, pack(t->state, cause, link_name(n, t->link), ends, 0, 0));
     /* Without a link no message can name the lease any more. */
     return t->link == ILIST_NONE ? hash
-                                 : mix(hash, pack(reader, (unsigned)t->attempt > 0, 0, 0, 0, 0));
+                                 : mix(hash, pack(reader_of(n->x, n->w, n->w->life[0], t->attempt),
+                                                  t->attempt > 0, 0, 0, 0, 0));
 }
 
-static uint64_t key_offer(const struct names *n, uint64_t hash, uint32_t index)
+static void key_offer(struct names *n, uint32_t index)
 {
     const struct offer *o = &core_offers(n->core)[index];
     uint64_t over = o->attempts - o->commits;
 
+    n->part[0] = mix(n->part[0], o->state);
     if (o->state == OFFER_FREE) {
-        return mix(hash, 0);
+        return;
     }
     for (uint32_t s = 0; s < o->slots; s++) {
         uint32_t number = slot_number(n->core, index, s);
+        uint64_t *part = part_of(n, n->x->symmetric ? n->x->sink_of[s] : 0);
 
         over -= core_slots(n->core)[number].state == SLOT_LEASED;
-        hash = key_slot(n, hash, number);
+        *part = key_slot(n, *part, number);
     }
     /* Their number counts only when there is a small bound on it. */
     over = n->core->limits.attempts > 4 ? over > 0 : over;
-    hash = mix(
-        hash, pack(o->state, o->outcome, o->cause, (unsigned)o->watermark, o->serves, o->exported));
-    return mix(hash, pack((unsigned)over, o->attempts > 0, o->doubt_due != CORE_NEVER,
-                          (unsigned)o->id, (unsigned)(o->id >> CORE_INDEX_BITS), 1));
+    n->part[0] = mix(n->part[0], pack(o->state, o->outcome, o->cause, (unsigned)o->watermark,
+                                      o->serves, o->exported));
+    n->part[0] = mix(n->part[0], pack((unsigned)over, o->attempts > 0, o->doubt_due != CORE_NEVER,
+                                      (unsigned)o->id, (unsigned)(o->id >> CORE_INDEX_BITS), 1));
 }
 
 static uint64_t key_fetch(const struct names *n, uint64_t hash, uint32_t index)
 {
     const struct fetch *f = &core_fetches(n->core)[index];
-    unsigned i = 0;
+    unsigned i = 0, reader = 0;
     const struct fetch_book *book;
-    uint8_t reader = 0;
 
     if (f->state == FETCH_FREE) {
         return mix(hash, 0);
     }
     book = explore_fetch_book_of(n->w, (unsigned)n->node - 1, f->id, &i);
     if (book && f->attempt) {
-        reader = n->w->reader[book->source_life][f->attempt % ATTEMPTS_MAX];
+        reader = reader_of(n->x, n->w, book->source_life, f->attempt);
     }
     hash = mix(hash, pack(f->state, i, reader, link_name(n, f->link), f->outcome, f->cause));
     hash = mix(hash, pack(f->cancel_scope, f->copies, f->doubt_due != CORE_NEVER, f->opened, 0, 1));
@@ -95,7 +124,7 @@ static uint64_t key_fetch(const struct names *n, uint64_t hash, uint32_t index)
                           f->stalled, 1));
 }
 
-/* Whose word a node of a say list is, without its number. */
+/* What a node of a say list says; a slot's number is that of its sink. */
 static uint64_t key_word(const struct names *n, uint32_t link, uint32_t node)
 {
     const struct core *core = n->core;
@@ -104,7 +133,7 @@ static uint64_t key_word(const struct names *n, uint32_t link, uint32_t node)
     const struct reply *r;
 
     if (node < links) {
-        return node + 1;
+        return n->x->symmetric && node >= slots ? 1 + (node - slots) % SAY_SLOT_END_ : node + 1;
     }
     node = (node - links) % (1 + core->limits.replies);
     if (node == 0) {
@@ -112,13 +141,13 @@ static uint64_t key_word(const struct names *n, uint32_t link, uint32_t node)
     }
     r = &core_replies(core)[link * core->limits.replies + node - 1];
     return pack(0xff, r->type, r->cause, r->revoked, (unsigned)(r->fetch_id >> CORE_INDEX_BITS),
-                n->w->reader[n->w->life[0]][r->attempt % ATTEMPTS_MAX]);
+                reader_of(n->x, n->w, n->w->life[0], r->attempt));
 }
 
 static uint64_t key_link(const struct names *n, uint32_t link)
 {
     const struct link *l = core_link(n->core, link);
-    uint64_t hash = mix(1, pack(n->link[link], l->state, l->sink, l->incarnation[0], 0, 0));
+    uint64_t hash = mix(1, pack(n->link[link], l->state, l->sink, 0, 0, 0));
 
     for (uint32_t at = l->say.head; at != ILIST_NONE; at = core_say(n->core)[at].next) {
         hash = mix(hash, key_word(n, link, at));
@@ -126,98 +155,117 @@ static uint64_t key_link(const struct names *n, uint32_t link)
     return hash;
 }
 
-uint64_t explore_core_key(const struct explorer *x, const struct world *w, int node,
-                          const struct core *core)
+static void name_links(struct names *n)
 {
-    struct names n = {.x = x, .w = w, .core = core, .node = node};
-    uint64_t hash = 1, sum = 0;
-
     for (unsigned i = 0; i < WIRES_MAX; i++) {
-        const struct wire *wire = &w->wires[i];
-        int end = node ? SINK_END : SOURCE_END;
+        const struct wire *wire = &n->w->wires[i];
+        int end = n->node ? SINK_END : SOURCE_END;
 
         if (wire->used && wire->end[end] == END_UP &&
-            (node == 0 || (wire->sink + 1 == node && wire->sink_life == w->life[node]))) {
-            n.link[wire->link[end]] =
-                (uint8_t)((unsigned)(wire->sink + 1) << 6 | (wire_name(wire) & 0x3f));
+            (n->node == 0 ||
+             (wire->sink + 1 == n->node && wire->sink_life == n->w->life[n->node]))) {
+            n->link[wire->link[end]] =
+                (uint8_t)(sink_name(n->x, wire->sink) << 6 | (wire->source_life & 1U) << 5 |
+                          (wire_name(wire) & 0x1fU));
+            n->sink[wire->link[end]] = wire->sink;
         }
     }
+}
+
+static void key_parts(struct names *n)
+{
+    const struct core *core = n->core;
+
+    name_links(n);
     for (uint32_t i = 0; i < core->limits.offers; i++) {
-        hash = key_offer(&n, hash, i);
+        key_offer(n, i);
     }
     for (uint32_t i = 0; i < core->limits.fetches; i++) {
-        hash = key_fetch(&n, hash, i);
+        n->part[0] = key_fetch(n, n->part[0], i);
     }
     for (uint32_t at = core->ready.head; at != ILIST_NONE; at = core_fetch_ready(core)[at].next) {
-        hash = mix(hash, at + 1);
+        n->part[0] = mix(n->part[0], at + 1);
     }
     for (uint32_t i = 0; i < core->limits.links; i++) {
-        sum += core_link(core, i)->state == LINK_FREE ? 0 : key_link(&n, i);
+        if (core_link(core, i)->state != LINK_FREE) {
+            *part_of(n, n->node ? (unsigned)n->node - 1 : n->sink[i]) += key_link(n, i);
+        }
     }
     for (uint32_t i = 0; i < core->peers; i++) {
         const struct peer *p = &core_peers(core)[i];
 
-        sum += p->used ? mix(3, pack(p->incarnation[0], (unsigned)p->dial, p->links, 0, 0, 0)) : 0;
+        if (p->used) {
+            unsigned sink = (p->incarnation[0] >> 4) - 2U, life = p->incarnation[0] & 0xf;
+
+            *part_of(n, sink) +=
+                mix(3, pack(sink_name(n->x, sink), life, (unsigned)p->dial, p->links, 0, 0));
+        }
     }
-    return mix(hash, sum);
+}
+
+uint64_t explore_core_key(const struct explorer *x, const struct world *w, int node,
+                          const struct core *core)
+{
+    struct names n = {.x = x, .w = w, .core = core, .node = node};
+
+    key_parts(&n);
+    return mix(mix(mix(1, n.part[0]), n.part[1]), n.part[2]);
+}
+
+void explore_node_key(const struct explorer *x, struct world *w, int node)
+{
+    struct names n = {.x = x, .w = w, .core = core_of(x, w, node), .node = node};
+
+    key_parts(&n);
+    w->key[node] = mix(mix(mix(1, n.part[0]), n.part[1]), n.part[2]);
+    for (int i = 0; node == 0 && i < 1 + SINKS_MAX; i++) {
+        w->part[i] = n.part[i];
+    }
 }
 
 /* ---- the rest of the world ---- */
 
-static uint64_t key_wire(const struct world *w, const struct wire *wire)
+static uint64_t key_wire(const struct explorer *x, const struct world *w, const struct wire *wire)
 {
-    uint64_t hash = mix(5, pack(wire->sink, wire_name(wire), wire->source_life, wire->cut,
-                                wire->end[0], wire->end[1]));
+    uint64_t hash = mix(5, pack(sink_name(x, wire->sink), wire_name(wire), wire->source_life,
+                                wire->cut, wire->end[0], wire->end[1]));
 
     for (int end = 0; end < 2; end++) {
         hash = mix(hash, wire->count[end]);
         for (unsigned i = 0; i < wire->count[end]; i++) {
             const struct word *v = &wire->queue[end][i];
 
-            hash = mix(hash, pack(v->type, v->cause, v->scope, v->revoked, v->slot, v->watermark));
-            hash = mix(hash, pack(w->reader[wire->source_life][v->attempt % ATTEMPTS_MAX],
-                                  v->secret, v->offer >> CORE_INDEX_BITS,
+            hash = mix(hash, pack(v->type, v->cause, v->scope, v->revoked,
+                                  x->symmetric ? 0 : v->slot, v->watermark));
+            hash = mix(hash, pack(reader_of(x, w, wire->source_life, v->attempt),
+                                  x->symmetric ? 0 : v->secret, v->offer >> CORE_INDEX_BITS,
                                   v->fetch >> CORE_INDEX_BITS, v->attempt > 0, v->fetch & 1));
         }
     }
     return hash;
 }
 
-static uint64_t key_movers(const struct world *w)
+static uint64_t key_movers(const struct explorer *x, const struct world *w, unsigned sink)
 {
     uint64_t sum = 0;
 
-    for (unsigned sink = 0; sink < SINKS_MAX; sink++) {
-        for (unsigned i = 0; i < WINDOWS_MAX; i++) {
-            const struct window *v = &w->windows[sink][i];
+    for (unsigned i = 0; i < WINDOWS_MAX; i++) {
+        const struct window *v = &w->windows[sink][i];
 
-            if (v->state) {
-                sum += mix(mix(7, sink),
-                           pack(v->state, v->fetch, v->unit, v->stopped, v->content, v->torn));
-            }
+        if (v->state) {
+            sum += mix(7, pack(v->state, v->fetch, v->unit, v->stopped, v->content, v->torn));
         }
     }
     for (unsigned i = 0; i < SERVES_MAX; i++) {
         const struct serve *s = &w->serves[i];
 
-        if (s->state) {
-            sum += mix(mix(9, pack(s->state, s->sink, s->plan, s->slot, s->unit, s->orphan)),
-                       pack(w->reader[w->life[0]][s->attempt % ATTEMPTS_MAX], s->wire, 0, 0, 0, 0));
+        if (s->state && s->sink == sink) {
+            sum += mix(mix(9, pack(s->state, s->plan, x->symmetric ? 0 : s->slot, s->unit,
+                                   s->orphan, s->wire)),
+                       reader_of(x, w, w->life[0], s->attempt));
         }
     }
     return sum;
-}
-
-static uint64_t key_offer_book(uint64_t hash, const struct offer_book *o)
-{
-    if (!o->made) {
-        return mix(hash, 0);
-    }
-    hash = mix(hash, pack(o->made, o->watermark, o->outcome != 0, o->quiet, o->forgotten,
-                          o->quiet ? 0 : o->leased));
-    hash = mix(hash, pack(o->committed[0], o->committed[1], o->completed[0], o->completed[1],
-                          o->content[0], o->content[1]));
-    return hash;
 }
 
 static uint64_t key_fetch_book(uint64_t hash, const struct fetch_book *f)
@@ -231,17 +279,65 @@ static uint64_t key_fetch_book(uint64_t hash, const struct fetch_book *f)
     return f->quiet ? hash : mix(hash, pack(f->torn, f->content[0], f->content[1], 0, 0, 1));
 }
 
+static uint64_t key_sink(const struct explorer *x, const struct world *w, unsigned sink)
+{
+    uint64_t hash = mix(w->key[sink + 1], w->part[sink + 1]), sum = key_movers(x, w, sink);
+    unsigned slot = x->rules->slot[sink];
+
+    hash = mix(hash, pack(w->life[sink + 1], w->cancels_fetch[sink], w->fetched[sink],
+                          w->fresh[sink], w->dials[sink],
+                          (unsigned)w->greeted[sink][0] | (unsigned)w->greeted[sink][1] << 4));
+    for (unsigned i = 0; i < w->fetched[sink]; i++) {
+        const struct fetch_book *f = &w->fetches[sink][i];
+
+        if (!f->forgotten || i + 1 == w->fetched[sink]) {
+            hash = mix(key_fetch_book(hash, f), i);
+        }
+    }
+    for (unsigned i = 0; i < WIRES_MAX; i++) {
+        const struct wire *wire = &w->wires[i];
+
+        sum += wire->used && wire->sink == sink ? key_wire(x, w, wire) : 0;
+    }
+    for (unsigned life = 0; life < LIVES_MAX; life++) {
+        const struct offer_book *o = &w->offers[life][x->rules->plan[sink]];
+
+        hash = mix(hash, pack(reader_name(x, o->committed[slot]), o->completed[slot], 0, 0, 0, 0));
+    }
+    return mix(hash, sum);
+}
+
+static uint64_t key_offer_book(uint64_t hash, const struct offer_book *o)
+{
+    if (!o->made) {
+        return mix(hash, 0);
+    }
+    hash = mix(hash, pack(o->made, o->watermark, o->outcome != 0, o->quiet, o->forgotten,
+                          o->quiet ? 0 : o->leased));
+    return mix(hash, pack(o->content[0], o->content[1], 0, 0, 0, 1));
+}
+
+/* A cancel that nobody can make any more is none that is left. */
+static unsigned cancels_left(const struct explorer *x, const struct world *w)
+{
+    for (unsigned plan = 0; plan < x->rules->plans; plan++) {
+        const struct offer_book *o = &w->offers[w->life[0]][plan];
+
+        if (!o->outcome && (o->made || x->rules->reoffers)) {
+            return w->cancels_offer;
+        }
+    }
+    return x->rules->reoffers && w->crashes ? w->cancels_offer : 0;
+}
+
 uint64_t explore_world_key(const struct explorer *x, const struct world *w)
 {
-    uint64_t hash = 1, sum = key_movers(w);
+    uint64_t hash = mix(w->part[0], w->life[0]), sinks[SINKS_MAX] = {0, 0};
 
-    for (int node = 0; node <= x->rules->sinks; node++) {
-        hash = mix(mix(hash, w->key[node]), w->life[node]);
-    }
-    hash = mix(hash, pack(w->cancels_offer, w->cancels_fetch[0], w->cancels_fetch[1], w->clocks,
-                          w->breaks, w->crashes));
-    hash = mix(hash, pack(w->retries, w->reopens, w->failures, w->exported[0], w->exported[1], 0));
-    hash = mix(hash, pack(w->rewritten[0], w->rewritten[1], w->rewritten[2], 0, 0, 0));
+    hash = mix(hash,
+               pack(cancels_left(x, w), w->clocks, w->breaks, w->crashes, w->retries, w->reopens));
+    hash = mix(hash, pack(w->failures, w->exported[0], w->exported[1], w->rewritten[0],
+                          w->rewritten[1], w->rewritten[2]));
     for (unsigned life = 0; life < LIVES_MAX; life++) {
         hash =
             mix(hash, pack(w->content[life][0], w->content[life][1], w->content[life][2], 0, 0, 0));
@@ -250,18 +346,14 @@ uint64_t explore_world_key(const struct explorer *x, const struct world *w)
         }
     }
     for (unsigned sink = 0; sink < x->rules->sinks; sink++) {
-        hash = mix(hash, pack(w->fetched[sink], w->fresh[sink], w->dials[sink], 0, 0, 0));
-        for (unsigned i = 0; i < w->fetched[sink]; i++) {
-            const struct fetch_book *f = &w->fetches[sink][i];
+        sinks[sink] = key_sink(x, w, sink);
+    }
+    if (x->symmetric && sinks[0] > sinks[1]) {
+        uint64_t first = sinks[1];
 
-            if (!f->forgotten || i + 1 == w->fetched[sink]) {
-                hash = mix(key_fetch_book(hash, f), i);
-            }
-        }
+        sinks[1] = sinks[0];
+        sinks[0] = first;
     }
-    for (unsigned i = 0; i < WIRES_MAX; i++) {
-        sum += w->wires[i].used ? key_wire(w, &w->wires[i]) : 0;
-    }
-    hash = mix(hash, sum);
+    hash = mix(mix(hash, sinks[0]), sinks[1]);
     return hash ? hash : 1;
 }

@@ -35,6 +35,7 @@ static const struct explore_rules matrix_rules[] = {
      .block = {{0, 1}},
      .windows = 2,
      .queue = 2,
+     .split = true,
      .rewrites_at_once = true,
      .attempts = 8,
      .cancels_offer = 1,

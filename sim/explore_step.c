@@ -387,6 +387,7 @@ static void advance(struct explorer *x, unsigned plan)
     uint8_t *content = &w->content[w->life[0]][x->rules->block[plan][o->watermark]];
     struct core_event event = {.type = CORE_EVENT_ADVANCE};
 
+    explore_check_p7_early(x, plan);
     (*content)++;
     o->content[o->watermark++] = *content;
     event.advance.id = o->id;

@@ -252,6 +252,9 @@ static void hello(struct explorer *x, struct wire *wire)
 {
     struct core_event event = {.type = CORE_EVENT_HELLO};
     uint8_t link = link_unused(core_of(x, x->w, 0));
+    struct wire greeting; /* the wire goes when it is refused */
+    uint8_t *highest;
+    bool old;
 
     if (wire->source_life != x->w->life[0]) {
         reject(x, wire, BATON_CAUSE_INCARNATION);
@@ -267,7 +270,12 @@ static void hello(struct explorer *x, struct wire *wire)
     event.peer.dial = wire->dial;
     event.peer.ping = x->rules->ping;
     explore_incarnation_of(wire->sink + 1U, wire->sink_life, event.peer.incarnation);
+    highest = &x->w->greeted[wire->sink][wire->sink_life];
+    old = wire->dial <= *highest;
+    *highest = old ? *highest : wire->dial;
+    greeting = *wire;
     explore_world_event(x, 0, &event);
+    explore_check_greeting(x, &greeting, old);
 }
 
 static void lose(struct explorer *x, const struct wire *wire, int end, baton_cause cause)
@@ -290,11 +298,15 @@ static void apply(struct explorer *x, const struct wire *wire, int end, const st
     if (frame.type == FRAME_OPEN && event.frame.exported) {
         x->w->exported[x->w->life[0]] = 1;
     }
+    explore_check_forged(x, node, event.link, &frame);
     explore_world_event(x, node, &event);
     if (late) {
         explore_check_p5_inert(x, node, &frame);
     }
     explore_check_s14_twice(x, node, &event);
+    if (node == 0) {
+        explore_check_again(x, event.link, &frame);
+    }
 }
 
 void explore_wire_deliver(struct explorer *x, unsigned at, int end)

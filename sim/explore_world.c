@@ -42,7 +42,7 @@ const struct explore_rules explore_rules[] = {
      .breaks = 1,
      .retries = 1},
     {.name = "busy",
-     .about = "1 source, 2 sinks that want the same slot: REFUSED and retry",
+     .about = "1 source, 2 sinks that want the same slot: REFUSED and retry, a clock",
      .sinks = 2,
      .plans = 1,
      .slots = 1,
@@ -50,11 +50,11 @@ const struct explore_rules explore_rules[] = {
      .blocks = 1,
      .windows = 1,
      .queue = 2,
-     .rewrites = true,
+     .rewrites_at_once = true,
      .attempts = 2,
      .cancels_offer = 1,
      .cancels_fetch = 1,
-     .breaks = 1,
+     .clocks = 1,
      .retries = 1},
     {.name = "slots",
      .about = "1 source, 2 sinks, 1 offer of 2 slots and 2 blocks, watermark in two steps, cancels",
@@ -213,6 +213,11 @@ bool explorer_init(struct explorer *x, const struct explore_rules *rules)
         x->bytes += (pool_state_bytes(blocks) + 7) & ~(size_t)7;
         most = x->core_bytes[node] > most ? x->core_bytes[node] : most;
     }
+    x->symmetric = rules->sinks == 2 && rules->plans == 1 && rules->slot[0] != rules->slot[1] &&
+                   (rules->streams == 0 || rules->streams == 3);
+    for (unsigned sink = 0; sink < rules->sinks; sink++) {
+        x->sink_of[rules->slot[sink]] = (uint8_t)sink;
+    }
     x->scratch = malloc(most);
     return x->scratch != NULL;
 }
@@ -272,7 +277,7 @@ void explore_world_begin(struct explorer *x, struct world *w)
         explore_world_fetch_make(x, sink, 0);
     }
     for (int node = 0; node <= r->sinks; node++) {
-        w->key[node] = explore_core_key(x, w, node, core_of(x, w, node));
+        explore_node_key(x, w, node);
     }
 }
 
@@ -469,6 +474,7 @@ void explore_world_crash(struct explorer *x, int node)
             }
         }
         memset(w->serves, 0, sizeof(w->serves));
+        memset(w->greeted, 0, sizeof(w->greeted));
         memset(w->rewritten, 0, sizeof(w->rewritten));
     }
     w->life[node]++;

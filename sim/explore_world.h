@@ -139,11 +139,13 @@ struct fetch_book {
 };
 
 struct world {
-    uint64_t key[NODES_MAX]; /* of the cores' states, as they are now */
+    uint64_t key[NODES_MAX];      /* of the cores' states, as they are now */
+    uint64_t part[1 + SINKS_MAX]; /* of the source's: of all, and of each sink */
     uint8_t life[NODES_MAX];
     uint8_t fetched[SINKS_MAX]; /* fetches made */
     uint8_t fresh[SINKS_MAX];   /* a new life that has not fetched yet */
     uint8_t dials[SINKS_MAX];
+    uint8_t greeted[SINKS_MAX][LIVES_MAX]; /* the highest dial number that the source has seen */
     uint8_t cancels_offer, cancels_fetch[SINKS_MAX];
     uint8_t clocks, breaks, crashes, retries, reopens, failures;
     uint8_t exported[LIVES_MAX];
@@ -198,8 +200,10 @@ struct explorer {
     struct core_actions actions;
     bool (*wrong)(void *arg, const struct explore_look *look);
     void *arg;
-    unsigned touched; /* bit set of nodes whose cores have changed */
-    jmp_buf broken;   /* where a violation leaves to */
+    bool symmetric;               /* the sinks differ by their slots alone */
+    uint8_t sink_of[READERS_MAX]; /* then: whose slot it is */
+    unsigned touched;             /* bit set of nodes whose cores have changed */
+    jmp_buf broken;               /* where a violation leaves to */
     char invariant[EXPLORE_TEXT_BYTES];
     char what[EXPLORE_WHAT_BYTES];
 };
@@ -316,10 +320,19 @@ void explore_check_p11_rest(struct explorer *x, const struct world *w);
 /* All is over: everybody was told, nothing is lent. */
 void explore_check_all_over(struct explorer *x, const struct world *w);
 
+/* explore_forge.c: before the true one is applied. */
+void explore_check_forged(struct explorer *x, int node, uint32_t link, const struct frame *frame);
+/* After it: what it ended stays ended, a dial number is good once. */
+void explore_check_again(struct explorer *x, uint32_t link, const struct frame *frame);
+void explore_check_greeting(struct explorer *x, const struct wire *wire, bool old);
+void explore_check_p7_early(struct explorer *x, unsigned plan);
+
 /* explore_key.c */
 /* Of `core`, which is the node's, or a copy of it. */
 uint64_t explore_core_key(const struct explorer *x, const struct world *w, int node,
                           const struct core *core);
+/* Notes the key of the node's core. */
+void explore_node_key(const struct explorer *x, struct world *w, int node);
 uint64_t explore_world_key(const struct explorer *x, const struct world *w);
 
 /* explore_text.c */

@@ -200,7 +200,7 @@ static void check_word(const struct core *core, uint32_t link, uint32_t node)
 {
     uint32_t slots = core->limits.fetches * SAY_FETCH_END_;
     uint32_t links = slots + core->limits.offers * core->limits.slots * SAY_SLOT_END_;
-    uint32_t each = 1 + core->limits.replies;
+    uint32_t each = SAY_LINK_END_ + core->limits.replies;
 
     if (node < slots) {
         const struct fetch *f = &core_fetches(core)[node / SAY_FETCH_END_];
@@ -213,8 +213,9 @@ static void check_word(const struct core *core, uint32_t link, uint32_t node)
     } else {
         BATON_ASSERT((node - links) / each == link);
         BATON_ASSERT(BATON_IMPLIES(
-            (node - links) % each > 0,
-            core_replies(core)[link * core->limits.replies + (node - links) % each - 1].type != 0));
+            (node - links) % each >= SAY_LINK_END_,
+            core_replies(core)[link * core->limits.replies + (node - links) % each - SAY_LINK_END_]
+                    .type != 0));
     }
 }
 
@@ -222,9 +223,7 @@ static void check_say(const struct core *core, uint32_t link)
 {
     const struct link *l = core_link(core, link);
     uint32_t replies = 0, queued = 0;
-    uint32_t base = core->limits.fetches * SAY_FETCH_END_ +
-                    core->limits.offers * core->limits.slots * SAY_SLOT_END_ +
-                    link * (1 + core->limits.replies);
+    uint32_t base = say_of_link(core, link, SAY_LINK_END_);
 
     check_list(&l->say, core_say(core));
     for (uint32_t node = l->say.head; node != ILIST_NONE; node = core_say(core)[node].next) {
@@ -233,9 +232,10 @@ static void check_say(const struct core *core, uint32_t link)
     BATON_ASSERT(BATON_IMPLIES(l->state != LINK_UP && l->state != LINK_DIALING, l->say.count == 0));
     for (uint32_t i = 0; i < core->limits.replies; i++) {
         replies += core_replies(core)[link * core->limits.replies + i].type != 0;
-        queued += say_has(core, base + 1 + i);
+        queued += say_has(core, base + i);
     }
     BATON_ASSERT(replies == queued);
+    BATON_ASSERT(BATON_IMPLIES(l->sink, replies == 0));
 }
 
 static void check_link(const struct core *core, uint32_t link)

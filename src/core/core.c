@@ -11,7 +11,7 @@ static uint64_t place(struct core *core)
     uint64_t at = (sizeof(struct core) + 7) & ~UINT64_C(7);
     uint64_t slots = (uint64_t)limits->offers * limits->slots;
     uint64_t says = (uint64_t)limits->fetches * SAY_FETCH_END_ + slots * SAY_SLOT_END_ +
-                    (uint64_t)limits->links * (1 + limits->replies);
+                    (uint64_t)limits->links * (SAY_LINK_END_ + limits->replies);
 
 #define PLACE(field, type, count)                                                                  \
     core->field = at;                                                                              \

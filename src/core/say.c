@@ -5,7 +5,7 @@
  * Frames leave in the order in which their bits were first set, and are built from the state at
  * that time; what has lost its sense by then is not built.
  *
- * Answers without a record (REFUSED, PONG) lie in the link's fixed buffer; while that is full the
+ * Answers without a record (REFUSED) lie in the link's fixed buffer; while that is full the
  * link is not read.
  */
 #include "core/state.h"
@@ -20,10 +20,16 @@ static uint32_t links_base(const struct core *core)
     return slots_base(core) + core->limits.offers * core->limits.slots * SAY_SLOT_END_;
 }
 
-/* Nodes of one link: its ping, then its replies. */
+/* Nodes of one link: its ping and pong, then its replies. */
 static uint32_t per_link(const struct core *core)
 {
-    return 1 + core->limits.replies;
+    return SAY_LINK_END_ + core->limits.replies;
+}
+
+uint32_t say_of_link(const struct core *core, uint32_t link, enum say_link what)
+{
+    BATON_ASSERT(link < core->limits.links);
+    return links_base(core) + link * per_link(core) + what;
 }
 
 uint32_t say_of_fetch(const struct core *core, uint32_t fetch, enum say_fetch what)
@@ -64,11 +70,6 @@ void say_clear(struct core *core, uint32_t link, uint32_t node)
     }
 }
 
-void say_ping(struct core *core, uint32_t link, struct core_actions *out)
-{
-    say_set(core, link, links_base(core) + link * per_link(core), out);
-}
-
 /* The node of an unused reply of the link; ILIST_NONE. */
 static uint32_t reply_unused(const struct core *core, uint32_t link, uint32_t skip)
 {
@@ -103,7 +104,7 @@ bool say_reply(struct core *core, uint32_t link, const struct reply *reply,
         return false;
     }
     core_replies(core)[link * core->limits.replies + i] = *reply;
-    say_set(core, link, links_base(core) + link * per_link(core) + 1 + i, out);
+    say_set(core, link, say_of_link(core, link, SAY_LINK_END_) + i, out);
     return true;
 }
 
@@ -124,11 +125,10 @@ static void reply_build(struct reply *reply, struct frame *ret_frame)
     if (reply->type == FRAME_REFUSED) {
         ret_frame->refused = (struct frame_refused){
             .fetch_id = reply->fetch_id, .cause = reply->cause, .revoked = reply->revoked};
-    } else if (reply->type == FRAME_ENDED) {
+    } else {
+        BATON_ASSERT(reply->type == FRAME_ENDED);
         ret_frame->ended = (struct frame_ended){
             .fetch_id = reply->fetch_id, .attempt = reply->attempt, .cause = reply->cause};
-    } else {
-        BATON_ASSERT(reply->type == FRAME_PONG);
     }
     reply->type = 0;
 }
@@ -176,8 +176,11 @@ static bool build(struct core *core, uint32_t link, uint32_t node, struct core_a
         return built;
     }
     node = (node - links_base(core)) % per_link(core);
-    if (node > 0) {
-        reply_build(&core_replies(core)[link * core->limits.replies + node - 1], &frame);
+    if (node >= SAY_LINK_END_) {
+        reply_build(&core_replies(core)[link * core->limits.replies + node - SAY_LINK_END_],
+                    &frame);
+    } else if (node == SAY_PONG) {
+        frame.type = FRAME_PONG;
     }
     frame_action(link, &frame, out);
     return true;

@@ -31,6 +31,13 @@ enum say_slot {
     SAY_SLOT_END_,
 };
 
+/* Then the link's replies follow, a node each. */
+enum say_link {
+    SAY_PING,
+    SAY_PONG,
+    SAY_LINK_END_,
+};
+
 enum offer_state {
     OFFER_FREE = 0,
     OFFER_OPEN,  /* slots may be leased; peers may read below the watermark */
@@ -128,7 +135,7 @@ struct link {
  */
 struct reply {
     uint64_t fetch_id, attempt;
-    uint8_t type; /* enum frame_type: REFUSED, ENDED or PONG; 0: unused */
+    uint8_t type; /* enum frame_type: REFUSED or ENDED; 0: unused */
     uint8_t cause;
     uint8_t revoked;
 };
@@ -198,7 +205,7 @@ uint32_t say_of_slot(const struct core *core, uint32_t slot, enum say_slot what)
 void say_set(struct core *core, uint32_t link, uint32_t node, struct core_actions *out);
 void say_clear(struct core *core, uint32_t link, uint32_t node);
 bool say_has(const struct core *core, uint32_t node);
-void say_ping(struct core *core, uint32_t link, struct core_actions *out);
+uint32_t say_of_link(const struct core *core, uint32_t link, enum say_link what);
 /* False when the link's replies are all taken. */
 bool say_reply(struct core *core, uint32_t link, const struct reply *reply,
                struct core_actions *out);
