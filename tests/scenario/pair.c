@@ -112,12 +112,18 @@ static void pair_wake(struct pair *pair)
     }
 }
 
+/* The callback is over only when its hook is: until then nobody who waits for the end goes on. */
 static void end_hook(struct end *end, enum moment moment, baton_stage to)
 {
+    struct pair *pair = end->pair;
+
     if (end->hook) {
         end->hook(end, moment, to);
     }
-    pair_wake(end->pair);
+    pthread_mutex_lock(&pair->lock);
+    end->calling--;
+    pair_wake(pair);
+    pthread_mutex_unlock(&pair->lock);
 }
 
 static void on_outcome(baton_handoff *handoff, void *arg, const struct baton_result *result)
@@ -125,6 +131,7 @@ static void on_outcome(baton_handoff *handoff, void *arg, const struct baton_res
     struct end *end = arg;
 
     pthread_mutex_lock(&end->pair->lock);
+    end->calling++;
     end->outcomes++;
     end->seen = handoff;
     end->disordered |= end->doubts || end->quiets;
@@ -144,6 +151,7 @@ static void on_doubt(baton_handoff *handoff, void *arg, baton_cause cause)
 
     (void)cause;
     pthread_mutex_lock(&end->pair->lock);
+    end->calling++;
     end->doubts++;
     end->seen = handoff;
     end->disordered |= !end->outcomes || end->quiets;
@@ -156,6 +164,7 @@ static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_recei
     struct end *end = arg;
 
     pthread_mutex_lock(&end->pair->lock);
+    end->calling++;
     end->quiets++;
     end->seen = handoff;
     end->disordered |= !end->outcomes;
@@ -173,6 +182,7 @@ static void on_trace(void *arg, const struct baton_trace *trace)
         return;
     }
     pthread_mutex_lock(&pair->lock);
+    end->calling++;
     end->seen = trace->handoff;
     end->stages |= 1u << trace->to;
     end->landed = trace->bytes_landed;
@@ -407,12 +417,16 @@ baton_err fetch_start(struct pair *pair, struct end *end, const struct ticket *t
 
 static bool has_outcome(const void *arg)
 {
-    return ((const struct end *)arg)->outcomes > 0;
+    const struct end *end = arg;
+
+    return end->calling == 0 && end->outcomes > 0;
 }
 
 static bool has_quiet(const void *arg)
 {
-    return ((const struct end *)arg)->quiets > 0;
+    const struct end *end = arg;
+
+    return end->calling == 0 && end->quiets > 0;
 }
 
 bool end_wait_outcome(struct end *end)
@@ -435,7 +449,8 @@ static bool has_wish(const void *arg)
 {
     const struct wish *wish = arg;
 
-    return (wish->end->stages & wish->stages) == wish->stages && wish->end->landed >= wish->landed;
+    return wish->end->calling == 0 && (wish->end->stages & wish->stages) == wish->stages &&
+           wish->end->landed >= wish->landed;
 }
 
 bool end_wait_stage(struct end *end, baton_stage stage)

@@ -51,6 +51,7 @@ struct end {
     size_t block_count;
     uint64_t content;     /* offers: what the blocks were filled with */
     struct ticket ticket; /* offers: of slot 0 */
+    unsigned calling;     /* callbacks that have begun and not ended */
     unsigned outcomes, doubts, quiets;
     bool disordered; /* a notice came before the one that must precede it */
     unsigned stages; /* bit set of the stages that were traced */

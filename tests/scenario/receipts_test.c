@@ -188,7 +188,9 @@ static void retire_in_quiet(struct end *end, enum moment moment, baton_stage to)
 
 static bool has_hooked(const void *arg)
 {
-    return ((const struct end *)arg)->hook_calls == 1;
+    const struct end *end = arg;
+
+    return end->calling == 0 && end->hook_calls == 1;
 }
 
 /* A receipt may be used within on_quiet, without any reference kept, and the blocks let go there.
