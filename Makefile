@@ -16,6 +16,7 @@ help:
 	@echo 'make bench          measure, next to baselines of the same run'
 	@echo 'make sim            run the simulator for 2 minutes'
 	@echo 'make campaign       run a million seeds of it'
+	@echo 'make mutants        build bugs in, and see that the checkers find each'
 	@echo 'make clean          remove what was built'
 
 build: build/build.ninja
@@ -48,6 +49,9 @@ sim: build
 campaign: build
 	build/baton sim --seeds 1..1000000 --json build/campaign.json
 
+mutants: setup-build
+	scripts/check-mutants
+
 clean:
 	rm -rf build build-asan build-tsan
 
@@ -65,6 +69,6 @@ build-tsan/build.ninja: setup-sanitize
 setup-build setup-sanitize setup-valgrind:
 	@scripts/setup $(@:setup-%=%)
 
-.PHONY: help build burst test test-sanitize test-valgrind bench sim campaign clean
+.PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants clean
 .PHONY: setup-build setup-sanitize setup-valgrind
 .NOTPARALLEL:
