@@ -5,23 +5,36 @@
 #include "command.h"
 
 #include "sim/explore.h"
+#include "sim/explore_matrix.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+static const char matrix_name[] = "matrix";
 
 struct telling {
     time_t told;
     bool live, quiet;
 };
 
+static bool is_time(struct telling *t)
+{
+    time_t now = time(NULL);
+
+    if (t->quiet || now - t->told < (t->live ? 1 : 10)) {
+        return false;
+    }
+    t->told = now;
+    return true;
+}
+
 static bool progress(void *arg, const struct explore_progress *p)
 {
     struct telling *t = arg;
-    time_t now = time(NULL);
 
-    if (!t->quiet && now - t->told >= (t->live ? 1 : 10)) {
-        t->told = now;
+    if (is_time(t)) {
         fprintf(stderr,
                 "%s%" PRIu64 " states, %" PRIu64 " transitions, depth %" PRIu32 ", %" PRIu64
                 " MiB, violations %" PRIu64 "%s",
@@ -38,6 +51,8 @@ void sim_explore_print_worlds(FILE *file)
     for (unsigned i = 0; explore_world_name(i); i++) {
         fprintf(file, "  %-10s %s\n", explore_world_name(i), explore_world_about(i));
     }
+    fprintf(file, "  %-10s %s\n", matrix_name,
+            "a cancel at every step, by each side and both, in every order: whole runs, no table");
 }
 
 static void print_violation(const struct explore_violation *v)
@@ -48,13 +63,83 @@ static void print_violation(const struct explore_violation *v)
     }
 }
 
-int sim_explore_run(const struct sim_explore *explore)
+static void end_line(const struct telling *telling)
 {
-    struct telling telling = {.live = isatty(STDERR_FILENO), .quiet = explore->quiet};
+    if (telling->live && !telling->quiet) {
+        fputc('\n', stderr);
+    }
+}
+
+/* ---- the matrix of cancels ---- */
+
+static bool matrix_progress(void *arg, uint64_t cases)
+{
+    struct telling *t = arg;
+
+    if (is_time(t)) {
+        fprintf(stderr, "%s%" PRIu64 " cases%s", t->live ? "\r" : "", cases, t->live ? "  " : "\n");
+        fflush(stderr);
+    }
+    return true;
+}
+
+static void print_matrix(const char *name, const struct explore_matrix_result *r)
+{
+    if (r->violations) {
+        print_violation(&r->first);
+    }
+    printf("%s: %" PRIu64 " cases, %" PRIu64
+           " of them completed, a cancel at each of up to %" PRIu32
+           " steps, %s, violations %" PRIu64 "\n",
+           name, r->cases, r->completed, r->positions, r->exhausted ? "exhausted" : "not exhausted",
+           r->violations);
+    for (unsigned i = 0; i < EXPLORE_CANCEL_END_; i++) {
+        printf("  %-32s %" PRIu64 "\n", explore_cancel_name((enum explore_cancel)i), r->by_kind[i]);
+    }
+}
+
+static int run_matrix(struct telling *telling)
+{
+    static const struct {
+        const char *name;
+        bool small, stream;
+    } parts[] = {
+        {"1 window, mapped", true, false},
+        {"1 window, stream", true, true},
+        {"2 windows, mapped", false, false},
+        {"2 windows, stream", false, true},
+    };
+    uint64_t cases = 0, violations = 0;
+
+    for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const struct explore_matrix_options options = {.small = parts[i].small,
+                                                       .stream = parts[i].stream,
+                                                       .progress = matrix_progress,
+                                                       .arg = telling};
+        struct explore_matrix_result result;
+
+        if (explore_matrix(&options, &result)) {
+            fputs("baton sim: no memory for the matrix of cancels\n", stderr);
+            return EXIT_ENVIRONMENT;
+        }
+        end_line(telling);
+        print_matrix(parts[i].name, &result);
+        cases += result.cases;
+        violations += result.violations;
+        explore_matrix_fini(&result);
+    }
+    printf("matrix: %" PRIu64 " cases\nviolations: %" PRIu64 "\n", cases, violations);
+    return violations > 0 ? EXIT_CHECK : EXIT_OK;
+}
+
+/* ---- a world ---- */
+
+static int run_world(const struct sim_explore *explore, struct telling *telling)
+{
     const struct explore_options options = {.world = explore->world,
                                             .memory_bytes = explore->memory_bytes,
                                             .progress = progress,
-                                            .arg = &telling};
+                                            .arg = telling};
     struct explore_result result;
     int err = explore_run(&options, &result);
     int code;
@@ -68,9 +153,7 @@ int sim_explore_run(const struct sim_explore *explore)
         fputs("baton sim: no memory for the explorer's table; see --memory\n", stderr);
         return EXIT_ENVIRONMENT;
     }
-    if (telling.live && !telling.quiet) {
-        fputc('\n', stderr);
-    }
+    end_line(telling);
     for (uint32_t i = 0; i < result.kept; i++) {
         print_violation(&result.violation[i]);
     }
@@ -81,4 +164,12 @@ int sim_explore_run(const struct sim_explore *explore)
     code = result.violations > 0 ? EXIT_CHECK : EXIT_OK;
     explore_result_fini(&result);
     return code;
+}
+
+int sim_explore_run(const struct sim_explore *explore)
+{
+    struct telling telling = {.live = isatty(STDERR_FILENO), .quiet = explore->quiet};
+
+    return strcmp(explore->world, matrix_name) ? run_world(explore, &telling)
+                                               : run_matrix(&telling);
 }
