@@ -26,6 +26,7 @@ static void add(struct sim_totals *t, const struct sim_result *r)
     t->frames += r->frames;
     t->pieces += r->pieces;
     t->receipts += r->receipts;
+    t->hash = t->hash * UINT64_C(0x9e3779b97f4a7c15) + r->hash;
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         t->fired[i] += r->fired[i];
     }
@@ -71,12 +72,12 @@ static void print_totals(const struct sim_totals *t)
            "a fault or cancel while READING or COMMITTING: %.1f %% of the seeds\n"
            "core_check(), pool_check() every 64 events and each frame twice (S14): %.1f %%; a node "
            "killed in a copy of the world (S20): %.1f %%\n"
-           "violations: %" PRIu64 "\nfaults:",
+           "violations: %" PRIu64 "\nhash of all states: %016" PRIx64 "\nfaults:",
            t->seeds, t->seconds, each_second(t->seeds, t->seconds), t->events,
            t->seeds ? (double)t->events / (double)t->seeds : 0,
            each_second(t->events, t->seconds) / 1e6, t->steps, t->offers, t->fetches, t->completed,
            t->frames, t->pieces, t->receipts, percent(t->struck, t->seeds),
-           percent(t->deep, t->seeds), percent(t->forked, t->seeds), t->violations);
+           percent(t->deep, t->seeds), percent(t->forked, t->seeds), t->violations, t->hash);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         printf("%s%-15s %10" PRIu64, i % 4 ? "   " : "\n  ", sim_fault_name((enum sim_fault)i),
                t->fired[i]);

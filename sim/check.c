@@ -94,6 +94,15 @@ void check_S5_generation_grows(struct sim *s, struct life *life, unsigned block,
     life->block[block].generation = generation;
 }
 
+void check_S5_attempts_grow(struct sim *s, struct life *life, uint64_t attempt)
+{
+    if (attempt <= life->attempt) {
+        FAIL(s, "node %u gave attempt %llu after %llu", life->node, ull(attempt),
+             ull(life->attempt));
+    }
+    life->attempt = attempt;
+}
+
 void check_S6_one_outcome(struct sim *s, const struct handoff *h)
 {
     if (h->outcomes > 1 || h->quiets > h->outcomes || h->doubts > h->outcomes ||
@@ -282,6 +291,20 @@ void check_P5_newest_link(struct sim *s, unsigned node, uint64_t newest, uint64_
     }
 }
 
+void check_P5_others_stay(struct sim *s, unsigned node, const bool up_before[LINKS_MAX],
+                          unsigned life)
+{
+    for (unsigned i = 0; i < LINKS_MAX; i++) {
+        const struct sim_link *l = &s->world->nodes[node].links[i];
+
+        if (up_before[i] && !l->up && l->closed_cause == BATON_CAUSE_LINK_CLOSED &&
+            (l->sink || l->peer_life != life)) {
+            FAIL(s, "node %u closed its link with life %u for a HELLO of life %u", node,
+                 l->peer_life, life);
+        }
+    }
+}
+
 void check_P5_one_reader(struct sim *s, const struct handoff *offer, unsigned slot)
 {
     const struct slot_shadow *t = &offer->slot[slot];
@@ -314,6 +337,16 @@ void check_P7_watermark(struct sim *s, const struct handoff *offer, uint64_t end
     if (end > offer->watermark) {
         FAIL(s, "byte %llu of offer %llu is read, and its watermark is %u", ull(end),
              ull(offer->id), offer->watermark);
+    }
+}
+
+void check_P7_watermark_agrees(struct sim *s, const struct handoff *offer)
+{
+    const struct offer *o = &core_offers(s->world->nodes[offer->node].core)[offer->index];
+
+    if (o->state != OFFER_FREE && o->id == offer->id && o->watermark != offer->watermark) {
+        FAIL(s, "offer %llu is at %llu, not at %u", ull(offer->id), ull(o->watermark),
+             offer->watermark);
     }
 }
 
@@ -401,10 +434,7 @@ static void check_offer(struct sim *s, const struct handoff *h)
     if (o->state == OFFER_FREE || o->id != h->id) {
         sim_fail(s, "S4_accounting", "the record of offer %llu is gone", ull(h->id));
     }
-    if (o->watermark != h->watermark) {
-        sim_fail(s, "P7_watermark", "offer %llu is at %llu, not at %u", ull(h->id),
-                 ull(o->watermark), h->watermark);
-    }
+    check_P7_watermark_agrees(s, h);
     for (unsigned i = 0; i < h->slots; i++) {
         struct core_slot_view view;
 

@@ -19,6 +19,8 @@ void check_S3_proof_soundness(struct sim *s, const struct handoff *offer);
 void check_S4_accounting(struct sim *s, unsigned node);
 void check_S5_generation_grows(struct sim *s, struct life *life, unsigned block,
                                uint64_t generation);
+/* A lease is given: its number was never used in that life. */
+void check_S5_attempts_grow(struct sim *s, struct life *life, uint64_t attempt);
 void check_S6_one_outcome(struct sim *s, const struct handoff *h);
 void check_S7_integrity(struct sim *s, const struct handoff *fetch);
 void check_S8_no_post_after_end(struct sim *s, const struct handoff *fetch);
@@ -42,11 +44,17 @@ void check_P4_free_at_once(struct sim *s, unsigned node);
 void check_P4_stopped_at_once(struct sim *s, const struct handoff *fetch);
 /* A newer link of the same peer stands, and this one was let in. */
 void check_P5_newest_link(struct sim *s, unsigned node, uint64_t newest, uint64_t dial);
+/* A HELLO was let in, and no link of another peer was closed for it. */
+void check_P5_others_stay(struct sim *s, unsigned node, const bool up_before[LINKS_MAX],
+                          unsigned life);
 void check_P5_one_reader(struct sim *s, const struct handoff *offer, unsigned slot);
 /* A source's own mover loads a piece. */
 void check_P6_read_stays_inside(struct sim *s, const struct handoff *offer, unsigned slot,
                                 uint64_t attempt, unsigned at);
 void check_P7_watermark(struct sim *s, const struct handoff *offer, uint64_t end);
+/* Of an offer whose record there is: it is where its user said, and moves no more when it is over.
+ */
+void check_P7_watermark_agrees(struct sim *s, const struct handoff *offer);
 /* A piece of a block is rewritten by its owner. */
 void check_P8_shared_blocks(struct sim *s, const struct life *life, unsigned block, unsigned piece);
 void check_P9_clean_landing(struct sim *s, const struct handoff *fetch);

@@ -249,8 +249,10 @@ void sim_link_wants(struct sim *s, unsigned node, unsigned link)
 
 static bool has_room(struct sim *s, const struct sim_link *l)
 {
-    return l->conn >= 0 &&
-           s->world->conn[l->conn].queue[l->sink ? SOURCE : SINK].count < s->world->options.room;
+    const struct options *o = &s->world->options;
+
+    return l->conn >= 0 && s->world->conn[l->conn].queue[l->sink ? SOURCE : SINK].count <
+                               (l->sink ? o->room : o->answers);
 }
 
 /* Build frames until nothing more is said, or the connection is full. */
@@ -307,6 +309,7 @@ static void hello(struct sim *s, unsigned number)
     struct conn *c = &s->world->conn[number];
     unsigned node = c->node[SOURCE];
     struct core_event event = {.type = CORE_EVENT_HELLO};
+    bool up[LINKS_MAX];
     struct sim_link *l;
     uint64_t newest;
     int link;
@@ -324,12 +327,16 @@ static void hello(struct sim *s, unsigned number)
     l->conn = (int16_t)number;
     l->peer_life = c->life[SINK];
     newest = newest_dial(s, node, c);
+    for (unsigned i = 0; i < LINKS_MAX; i++) {
+        up[i] = link_at(s, node, i)->up;
+    }
     c->link[SOURCE] = (int16_t)link;
     event.link = (uint32_t)link;
     memcpy(event.peer.incarnation, s->world->life[c->life[SINK]].incarnation, ID_BYTES);
     event.peer.dial = c->dial;
     event.peer.ping = s->world->options.ping;
     node_apply(s, node, &event);
+    check_P5_others_stay(s, node, up, c->life[SINK]);
     if (!l->up) {
         /* An older dial of the same peer: closed unread. */
         l->core_knows = false;

@@ -9,7 +9,9 @@
 #define CANCELS                                                                                    \
     (BIT(SIM_CANCEL_FETCH) | BIT(SIM_CANCEL_REQUEST) | BIT(SIM_CANCEL_OFFER) |                     \
      BIT(SIM_CANCEL_BOTH) | BIT(SIM_CANCEL_LATE))
-#define LIVES (BIT(SIM_CRASH) | BIT(SIM_RESTART) | BIT(SIM_RESTART_FAST) | BIT(SIM_STALE_TICKET))
+#define LIVES                                                                                      \
+    (BIT(SIM_CRASH) | BIT(SIM_RESTART) | BIT(SIM_RESTART_FAST) | BIT(SIM_STALE_TICKET) |           \
+     BIT(SIM_FEW_PEERS))
 #define ALL (BIT(SIM_FAULTS) - 1)
 
 static const struct preset {
@@ -38,7 +40,7 @@ static const char *const fault_names[SIM_FAULTS] = {
     "jump-forward",  "jump-backward",  "skew",         "no-link",      "no-serve",
     "no-frame",      "read-fail",      "misfit",       "wrong-secret", "stale-ticket",
     "receipt-twice", "receipt-forged", "stolen-block", "early-commit", "replay",
-    "greedy-read",   "late-advance",
+    "greedy-read",   "late-advance",   "near-wrap",    "few-peers",
 };
 
 const char *sim_fault_name(enum sim_fault fault)
@@ -96,9 +98,6 @@ static void draw_limits(struct prng *p, struct options *o)
                                      .link_timeout_us = o->link_timeout_us,
                                      .doubt_us = between(p, 100, 5000),
                                      .first_attempt = 1};
-    if (chance(p, 100)) {
-        o->limits.first_attempt = UINT64_MAX - 2000;
-    }
 }
 
 /* Half of the faults are off in a seed, so that the others have their day. */
@@ -113,6 +112,25 @@ static uint64_t draw_faults(struct prng *p, const struct preset *preset)
         faults |= BIT(SIM_CANCEL_FETCH) | BIT(SIM_CANCEL_OFFER);
     }
     return faults & preset->faults;
+}
+
+/* Bounds that are hardly ever met otherwise.  From a stream of its own. */
+static void draw_extremes(struct sim *s, struct options *o)
+{
+    static const uint8_t bits[] = {31, 32, 63, 64};
+    struct prng p;
+
+    prng_init(&p, mix(s->plan.seed, 5));
+    o->few_peers = chance(&p, 512) && (o->faults & BIT(SIM_FEW_PEERS));
+    o->wrap_bits = bits[below(&p, sizeof(bits))];
+    if (!chance(&p, 512) || !(o->faults & BIT(SIM_NEAR_WRAP))) {
+        o->wrap_bits = 0;
+    }
+    o->crowded = chance(&p, 128);
+    if (o->crowded) {
+        o->answers = 1;
+        o->limits.replies = 2;
+    }
 }
 
 void options_draw(struct sim *s)
@@ -149,9 +167,10 @@ void options_draw(struct sim *s)
     o->stall_compute = chance(&p, 300) ? 200 : 0;
     o->link_timeout_us = between(&p, 3000, 30000);
     o->handshake_us = between(&p, 5000, 20000);
-    o->room = between(&p, 1, QUEUE_MAX - 2);
+    o->room = o->answers = between(&p, 1, QUEUE_MAX - 2);
     o->faults = draw_faults(&p, preset) & ~s->plan.without;
     draw_limits(&p, o);
+    draw_extremes(s, o);
     if (s->plan.handoffs && s->plan.handoffs < o->offers) {
         o->offers = s->plan.handoffs;
     }
@@ -161,23 +180,26 @@ void sim_print_options(const struct sim *s, FILE *file)
 {
     const struct options *o = &s->world->options;
 
-    fprintf(
-        file,
-        "nodes %u, %u of them sources; %u blocks a pool (%s); %u offers\n"
-        "transports:%s%s%s; links %s, timeout %u us; clocks of handoffs %s\n"
-        "mean times: message %u us, piece %u us, work %u us, fault %u us\n"
-        "of 1024: cancels %u, strikes %u, retries %u, computing stalls %u\n"
-        "limits: offers %u, fetches %u, links %u, attempts %u, replies %u, windows %u (%u a "
-        "fetch) of %" PRIu64 " bytes, inflight %" PRIu64 " bytes, frames on the way %u, "
-        "doubt %" PRIu64 " us, first attempt %" PRIu64 "\nfaults on:",
-        o->nodes, o->sources, o->blocks, o->wrapped ? "wrapped" : "own", o->offers,
-        o->transports & BIT(BY_STREAM) ? " tcp" : "", o->transports & BIT(BY_MAPPING) ? " shm" : "",
-        o->transports & BIT(BY_LIBRARY) ? " library" : "", o->ping ? "tcp" : "unix",
-        o->link_timeout_us, o->clocks ? "run" : "never run", o->delay_us, o->move_us, o->work_us,
-        o->fault_us, o->cancel, o->strike, o->retry, o->stall_compute, o->limits.offers,
-        o->limits.fetches, o->limits.links, o->limits.attempts, o->limits.replies,
-        o->limits.windows, o->limits.windows_per_fetch, o->limits.window_bytes,
-        o->limits.inflight_bytes, o->room, o->limits.doubt_us, o->limits.first_attempt);
+    fprintf(file,
+            "nodes %u, %u of them sources; %u blocks a pool (%s); %u offers\n"
+            "transports:%s%s%s; links %s, timeout %u us; clocks of handoffs %s\n"
+            "mean times: message %u us, piece %u us, work %u us, fault %u us\n"
+            "of 1024: cancels %u, strikes %u, retries %u, computing stalls %u\n"
+            "limits: offers %u, fetches %u, links %u, attempts %u, replies %u, windows %u (%u a "
+            "fetch) of %" PRIu64 " bytes, inflight %" PRIu64 " bytes, frames on the way %u (%u "
+            "back%s), "
+            "doubt %" PRIu64 " us; records of peers %s; numbers %s %u bits\nfaults on:",
+            o->nodes, o->sources, o->blocks, o->wrapped ? "wrapped" : "own", o->offers,
+            o->transports & BIT(BY_STREAM) ? " tcp" : "",
+            o->transports & BIT(BY_MAPPING) ? " shm" : "",
+            o->transports & BIT(BY_LIBRARY) ? " library" : "", o->ping ? "tcp" : "unix",
+            o->link_timeout_us, o->clocks ? "run" : "never run", o->delay_us, o->move_us,
+            o->work_us, o->fault_us, o->cancel, o->strike, o->retry, o->stall_compute,
+            o->limits.offers, o->limits.fetches, o->limits.links, o->limits.attempts,
+            o->limits.replies, o->limits.windows, o->limits.windows_per_fetch,
+            o->limits.window_bytes, o->limits.inflight_bytes, o->room, o->answers,
+            o->crowded ? ", crowded" : "", o->limits.doubt_us, o->few_peers ? "few" : "enough",
+            o->wrap_bits ? "near the end of" : "from 1 in", o->wrap_bits ? o->wrap_bits : 64U);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         fprintf(file, "%s%s", o->faults & BIT(i) ? " " : "",
                 o->faults & BIT(i) ? fault_names[i] : "");

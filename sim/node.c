@@ -8,11 +8,44 @@
 
 /* ---- its life ---- */
 
-static void pool_start(struct sim *s, struct node *n, struct life *life)
+/* A little below the end of so many bits; at that of all, with room for a whole run. */
+static uint64_t number_near(unsigned bits, unsigned all)
 {
-    n->pool = pool_init(n->pool, s->world->options.blocks, s->world->options.wrapped, 0);
+    return bits == all ? (UINT64_MAX >> (64 - all)) - 2000 : (UINT64_C(1) << bits) - 4;
+}
+
+/* Whatever counts up: attempts, uses of the records of peers, dials, ids, generations. */
+static uint64_t numbers_start(struct sim *s, struct node *n, struct life *life)
+{
+    unsigned bits = s->world->options.wrap_bits;
+
+    if (bits == 0 || !fault_happens(s, SIM_NEAR_WRAP)) {
+        return 0;
+    }
+    life->serial = number_near(bits - CORE_INDEX_BITS, 64 - CORE_INDEX_BITS);
+    life->attempt = n->dials = number_near(bits, 64);
+    return life->attempt;
+}
+
+static void core_start(struct sim *s, struct node *n, void *memory, uint64_t number)
+{
+    const struct options *o = &s->world->options;
+    struct core_limits limits = o->limits;
+
+    limits.first_attempt = number + 1;
+    n->core = core_init(memory, &limits);
+    n->core->peer_uses = number;
+    if (o->few_peers && fault_happens(s, SIM_FEW_PEERS)) {
+        /* The fewest: whoever says HELLO has no link yet, so one record is of nobody's. */
+        n->core->peers = limits.links;
+    }
+}
+
+static void pool_start(struct sim *s, struct node *n, struct life *life, uint64_t number)
+{
+    n->pool = pool_init(n->pool, s->world->options.blocks, s->world->options.wrapped, number);
     for (unsigned i = 0; i < BLOCKS_MAX; i++) {
-        life->block[i] = (struct block_shadow){.owner = -1};
+        life->block[i] = (struct block_shadow){.owner = -1, .generation = number};
         for (unsigned p = 0; p < PIECES; p++) {
             life->block[i].tag[p] = mix(mix(life->node, i), p);
         }
@@ -26,6 +59,7 @@ void node_start(struct sim *s, unsigned node)
     struct node *n = &w->nodes[node];
     struct life *life = &w->life[w->lives];
     uint8_t *memory = (uint8_t *)w + ((sizeof(*w) + 63) & ~(size_t)63);
+    uint64_t number;
 
     BATON_ASSERT(w->lives < LIVES_MAX);
     memory += node * (s->core_bytes + s->pool_bytes);
@@ -33,15 +67,16 @@ void node_start(struct sim *s, unsigned node)
                        .life = (uint8_t)w->lives++,
                        .clock_at = UINT64_MAX,
                        .clock_rate = 1024,
-                       .pool = (struct pool *)(void *)(memory + s->core_bytes),
-                       .core = core_init(memory, &w->options.limits)};
+                       .pool = (struct pool *)(void *)(memory + s->core_bytes)};
     memset(n->table, 0xff, sizeof(n->table));
     *life = (struct life){.node = (uint8_t)node, .alive = true};
     for (unsigned i = 0; i < ID_BYTES; i++) {
         life->incarnation[i] = (uint8_t)(mix(mix(s->plan.seed, n->life), i) >> 40);
     }
     life->incarnation[0] = (uint8_t)(n->life + 1);
-    pool_start(s, n, life);
+    number = numbers_start(s, n, life);
+    core_start(s, n, memory, number);
+    pool_start(s, n, life, number);
     if (w->lives > w->options.nodes) {
         chart_note(s, node, node, 0, "starts, incarnation", n->life, 0);
     }
@@ -170,6 +205,7 @@ static void slot_moved(struct sim *s, struct handoff *h, const struct core_actio
                             .core)[slot_number(s->world->nodes[h->node].core, h->index, a->slot)];
         check_P5_one_reader(s, h, a->slot);
         core_slot_view(s->world->nodes[h->node].core, h->index, a->slot, &view);
+        check_S5_attempts_grow(s, life_of(s, h), view.attempt);
         t->attempt = view.attempt;
         t->holder = -1;
         for (int i = (int)s->world->handoff_count - 1; i >= 0 && t->holder < 0; i--) {
@@ -294,6 +330,7 @@ static void carry_link(struct sim *s, unsigned node, const struct core_action *a
         }
     } else if (a->type == CORE_ACTION_LINK_CLOSE) {
         chart_note(s, node, node, 0, baton_cause_name(a->cause), link->peer_life, 0);
+        link->closed_cause = (uint8_t)a->cause;
         if (a->cause == BATON_CAUSE_LINK_SILENT) {
             check_L1_silence(s, node);
         }

@@ -50,6 +50,8 @@ enum sim_fault {
     SIM_REPLAY,       /* the OPEN of a lease that is over comes again */
     SIM_GREEDY_READ,  /* a sink asks for bytes that are not there yet */
     SIM_LATE_ADVANCE, /* a watermark that is too low, or of an offer that is over */
+    SIM_NEAR_WRAP,    /* a life whose numbers begin just below the end of so many bits */
+    SIM_FEW_PEERS,    /* a life that remembers the dial numbers of few incarnations */
     SIM_FAULTS,
 };
 
@@ -121,6 +123,7 @@ struct sim_totals {
     uint64_t seeds, violations, struck, deep, forked;
     uint64_t events, steps, fired[SIM_FAULTS];
     uint64_t offers, fetches, completed, frames, pieces, receipts;
+    uint64_t hash; /* of the hashes of all runs */
     double seconds;
 };
 

@@ -99,6 +99,7 @@ struct life {
     bool alive, exported;
     uint8_t incarnation[ID_BYTES];
     uint64_t serial;
+    uint64_t attempt; /* the last lease's */
     struct block_shadow block[BLOCKS_MAX];
 };
 
@@ -145,7 +146,7 @@ struct handoff {
 
 struct sim_link {
     bool used, core_knows, up, sink, shut, broken, flush, wants;
-    uint8_t broken_cause, peer_life;
+    uint8_t broken_cause, closed_cause, peer_life;
     int16_t conn;
     uint16_t out; /* windows and serves that use it */
     uint32_t serial;
@@ -213,11 +214,14 @@ struct options {
     uint64_t faults; /* bit set: which may happen */
     uint32_t nodes, sources, blocks, offers;
     uint32_t transports; /* bit set */
-    bool wrapped, ping, clocks, forked, deep, silent_crash;
+    bool wrapped, ping, clocks, forked, deep, silent_crash, few_peers;
+    bool crowded;      /* many readers, leases that run out, sources that can hardly answer */
+    uint8_t wrap_bits; /* near whose end numbers begin; 0: they begin at 1 */
     uint32_t fault_us, work_us, delay_us, move_us; /* mean times */
     uint32_t strike, cancel, retry;                /* of 1024 */
     uint32_t stall_compute;                        /* of 1024 */
-    uint32_t link_timeout_us, handshake_us, room;
+    uint32_t link_timeout_us, handshake_us;
+    uint32_t room, answers; /* frames on the way, to the source and to the sink */
     struct core_limits limits;
 };
 
@@ -374,10 +378,12 @@ void user_work(struct sim *s);
 void user_fetch(struct sim *s, const struct event *event);
 void user_compute(struct sim *s, struct handoff *h);
 void user_cancel(struct sim *s, struct handoff *h, baton_cancel_scope scope);
-void user_asks(struct sim *s, unsigned node);
 void user_told(struct sim *s, struct handoff *h);
 void user_retire(struct sim *s, struct handoff *h);
 void user_release(struct sim *s, struct handoff *h);
+
+/* ---- ask.c ---- */
+void user_asks(struct sim *s, unsigned node);
 
 /* ---- fault.c ---- */
 bool fault_happens(struct sim *s, enum sim_fault fault);
