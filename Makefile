@@ -17,6 +17,7 @@ help:
 	@echo 'make sim            run the simulator for 2 minutes'
 	@echo 'make campaign       run a million seeds of it'
 	@echo 'make mutants        build bugs in, and see that the checkers find each'
+	@echo 'make coverage       see which branches of core, pool and wire the tests reach'
 	@echo 'make clean          remove what was built'
 
 build: build/build.ninja
@@ -52,8 +53,11 @@ campaign: build
 mutants: setup-build
 	scripts/check-mutants
 
+coverage: build-coverage/build.ninja
+	scripts/coverage build-coverage
+
 clean:
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-coverage
 
 build/build.ninja: setup-build
 	@test -f $@ || CC=gcc CXX=g++ meson setup build -Dwerror=true -Dcli=enabled
@@ -66,9 +70,14 @@ build-tsan/build.ninja: setup-sanitize
 	@test -f $@ || CC=clang CXX=clang++ meson setup build-tsan -Dwerror=true -Dcli=enabled \
 		-Db_lundef=false -Db_sanitize=thread
 
+# Not optimised, so that the compiler merges no branches.
+build-coverage/build.ninja: setup-build
+	@test -f $@ || CC=gcc CXX=g++ meson setup build-coverage -Dwerror=true -Dcli=enabled \
+		-Dbuildtype=debug -Db_coverage=true
+
 setup-build setup-sanitize setup-valgrind:
 	@scripts/setup $(@:setup-%=%)
 
-.PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants clean
+.PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants coverage clean
 .PHONY: setup-build setup-sanitize setup-valgrind
 .NOTPARALLEL:

@@ -123,7 +123,7 @@ static void fetch_forget(struct core *core, uint32_t index, struct core_actions 
     struct fetch *f = &core_fetches(core)[index];
     struct core_action *action;
 
-    if (f->state != FETCH_QUIET || f->copies > 0 ||
+    if (f->state != FETCH_QUIET || (BATON_SABOTAGE(EARLY_RETIRE) && f->copies > 0) ||
         say_has(core, say_of_fetch(core, index, SAY_CANCEL))) {
         return;
     }
@@ -234,7 +234,8 @@ static void commit_if_whole(struct core *core, uint32_t index, uint64_t now_us,
 {
     struct fetch *f = &core_fetches(core)[index];
 
-    if (f->state != FETCH_READING || f->landed < f->end - f->begin || f->watermark < f->total) {
+    BATON_ASSERT(f->state == FETCH_READING);
+    if (f->landed < f->end - f->begin || f->watermark < f->total) {
         return;
     }
     fetch_move(core, index, FETCH_COMMITTING, out);
@@ -371,13 +372,11 @@ void fetch_frame(struct core *core, const struct core_event *event, uint64_t now
             frame_committed(core, i, &frame->committed, now_us, out);
         }
         return;
-    case FRAME_ENDED:
+    default:
+        BATON_ASSERT(frame->type == FRAME_ENDED);
         if (addressee(core, event, frame->ended.fetch_id, &i)) {
             frame_ended(core, i, &frame->ended, now_us, out);
         }
-        return;
-    default:
-        BATON_ASSERT(!"not a frame for a sink");
     }
 }
 
@@ -491,8 +490,8 @@ static void event_copied(struct core *core, const struct core_event *event, uint
         fetch_quiet(core, index, out);
         return;
     }
-    if (f->state == FETCH_QUIET) {
-        fetch_forget(core, index, out); /* sabotage only */
+    if (BATON_SABOTAGE(EARLY_RETIRE) && f->state == FETCH_QUIET) {
+        fetch_forget(core, index, out);
         return;
     }
     if (f->state != FETCH_READING) {
@@ -510,7 +509,8 @@ static void event_copied(struct core *core, const struct core_event *event, uint
     case CORE_COPIED_FAILED:
         fetch_end(core, index, BATON_FAILED, BATON_CAUSE_READ, TELL_ATTEMPT, now_us, out);
         return;
-    case CORE_COPIED_PEER_DEAD:
+    default:
+        BATON_ASSERT(event->copied.status == CORE_COPIED_PEER_DEAD);
         fetch_end(core, index, BATON_LINK_LOST, BATON_CAUSE_PEER_DIED, TELL_NOBODY, now_us, out);
         return;
     }
@@ -544,15 +544,15 @@ void fetch_expire(struct core *core, uint32_t index, uint64_t now_us, struct cor
     struct fetch *f = &core_fetches(core)[index];
 
     if (f->outcome != BATON_UNDECIDED) {
-        if (f->state == FETCH_DRAINING && now_us >= f->doubt_due) {
-            struct core_action *action = action_add(out, CORE_ACTION_DOUBT);
+        struct core_action *action = action_add(out, CORE_ACTION_DOUBT);
 
-            action->side = CORE_FETCH;
-            action->index = index;
-            action->cause = f->cause;
-        }
+        BATON_ASSERT(f->state == FETCH_DRAINING);
+        BATON_ASSERT(now_us >= f->doubt_due);
         f->doubt_due = CORE_NEVER;
         timer_fetch(core, index);
+        action->side = CORE_FETCH;
+        action->index = index;
+        action->cause = f->cause;
     } else if (now_us >= f->whole_due) {
         fetch_end(core, index, BATON_TIMED_OUT, BATON_CAUSE_CLOCK_WHOLE, TELL_ATTEMPT, now_us, out);
     } else {

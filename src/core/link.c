@@ -180,7 +180,8 @@ static void link_free(struct core *core, uint32_t link, struct core_actions *out
 
 bool link_reap(struct core *core, uint64_t now_us, struct core_actions *out)
 {
-    for (uint32_t i = 0; core->lost > 0 && i < core->limits.links; i++) {
+    /* As many as are lost are found: core_link() asserts that `i` is a link. */
+    for (uint32_t i = 0; core->lost > 0; i++) {
         struct link *l = core_link(core, i);
 
         if (l->state != LINK_LOST) {
@@ -298,10 +299,8 @@ void link_event(struct core *core, const struct core_event *event, uint64_t now_
     case CORE_EVENT_HEARD:
         core_link(core, event->link)->heard_us = now_us;
         return;
-    case CORE_EVENT_FRAME:
-        frame(core, event, now_us, out);
-        return;
     default:
-        BATON_ASSERT(!"not a link's event");
+        BATON_ASSERT(event->type == CORE_EVENT_FRAME);
+        frame(core, event, now_us, out);
     }
 }

@@ -270,10 +270,11 @@ void slot_clock(struct core *core, uint32_t index, uint32_t s, uint64_t now_us)
     const struct offer *o = &core_offers(core)[index];
     struct slot *t = &core_slots(core)[slot_number(core, index, s)];
 
+    BATON_ASSERT(t->state == SLOT_OFFERED || t->state == SLOT_LEASED);
     t->due = CORE_NEVER;
     if (t->state == SLOT_OFFERED) {
         t->due = timer_after(now_us, o->reader_us);
-    } else if (t->state == SLOT_LEASED && o->watermark == o->total) {
+    } else if (o->watermark == o->total) {
         t->due = timer_after(now_us, o->lease_us);
     }
     timer_offer(core, index);
@@ -494,18 +495,23 @@ void offer_expire(struct core *core, uint32_t index, uint64_t now_us, struct cor
 {
     struct offer *o = &core_offers(core)[index];
 
-    if (o->state == OFFER_ENDED && now_us >= o->doubt_due) {
+    if (o->state == OFFER_ENDED) {
         struct core_action *action = action_add(out, CORE_ACTION_DOUBT);
 
+        BATON_ASSERT(now_us >= o->doubt_due);
         action->side = CORE_OFFER;
         action->index = index;
         action->cause = o->cause;
         o->doubt_due = CORE_NEVER;
-    } else if (o->state == OFFER_OPEN && now_us >= o->whole_due) {
+        timer_offer(core, index);
+        return;
+    }
+    BATON_ASSERT(o->state == OFFER_OPEN);
+    if (now_us >= o->whole_due) {
         offer_end(core, index, BATON_TIMED_OUT, BATON_CAUSE_CLOCK_WHOLE, ILIST_NONE, now_us, out);
         return;
     }
-    for (uint32_t s = 0; s < o->slots && o->state == OFFER_OPEN; s++) {
+    for (uint32_t s = 0; s < o->slots; s++) {
         const struct slot *t = &core_slots(core)[slot_number(core, index, s)];
 
         if (now_us < t->due) {

@@ -26,20 +26,19 @@ static void refuse(struct core *core, uint32_t link, uint64_t fetch_id, baton_ca
  */
 static void displace(struct core *core, uint32_t number, struct core_actions *out)
 {
-    struct slot *t = &core_slots(core)[number];
+    const struct slot *t = &core_slots(core)[number];
+    const struct reply reply = {
+        .type = FRAME_ENDED, .fetch_id = t->fetch_id, .attempt = t->attempt, .cause = t->cause};
+    uint32_t link = t->link;
 
-    if (t->link != ILIST_NONE && say_has(core, say_of_slot(core, number, SAY_ENDED))) {
-        const struct reply reply = {
-            .type = FRAME_ENDED, .fetch_id = t->fetch_id, .attempt = t->attempt, .cause = t->cause};
-        uint32_t link = t->link;
-
-        slot_unlink(core, number);
-        if (!say_reply(core, link, &reply, out)) {
-            link_close(core, link, BATON_CAUSE_LINK_SILENT, out);
-        }
+    if (link == ILIST_NONE) {
         return;
     }
+    BATON_ASSERT(say_has(core, say_of_slot(core, number, SAY_ENDED)) || BATON_SABOTAGE(SKIP_LEASE));
     slot_unlink(core, number);
+    if (!say_reply(core, link, &reply, out)) {
+        link_close(core, link, BATON_CAUSE_LINK_SILENT, out);
+    }
 }
 
 static void lease(struct core *core, const struct core_event *event, uint32_t index, uint32_t s,
@@ -140,7 +139,8 @@ static void commit(struct core *core, uint32_t index, uint32_t s, uint64_t now_u
     o->commits++;
     timer_offer(core, index);
     slot_say(core, number, SAY_COMMITTED, out);
-    if (o->state == OFFER_OPEN && all_committed(core, index)) {
+    BATON_ASSERT(o->state == OFFER_OPEN); /* its end revokes every lease */
+    if (all_committed(core, index)) {
         offer_decide(core, index, BATON_COMPLETED, BATON_CAUSE_NONE, now_us, out);
     }
 }
@@ -209,10 +209,8 @@ void offer_frame(struct core *core, const struct core_event *event, uint64_t now
     case FRAME_COMMIT:
         frame_commit(core, event, now_us, out);
         return;
-    case FRAME_CANCEL:
-        frame_cancel(core, event, now_us, out);
-        return;
     default:
-        BATON_ASSERT(!"not a frame for a source");
+        BATON_ASSERT(event->frame.frame->type == FRAME_CANCEL);
+        frame_cancel(core, event, now_us, out);
     }
 }

@@ -83,11 +83,6 @@ static uint32_t reply_unused(const struct core *core, uint32_t link, uint32_t sk
     return ILIST_NONE;
 }
 
-bool say_reply_room(const struct core *core, uint32_t link)
-{
-    return reply_unused(core, link, 0) != ILIST_NONE;
-}
-
 bool core_link_reads(const struct core *core, uint32_t link)
 {
     /* One for the answer to the frame, one for the last word of a lease that the frame may

@@ -209,7 +209,6 @@ uint32_t say_of_link(const struct core *core, uint32_t link, enum say_link what)
 /* False when the link's replies are all taken. */
 bool say_reply(struct core *core, uint32_t link, const struct reply *reply,
                struct core_actions *out);
-bool say_reply_room(const struct core *core, uint32_t link);
 void say_clear_all(struct core *core, uint32_t link);
 /* The next frame of the link, if there is any. */
 void say_next(struct core *core, uint32_t link, struct core_actions *out);

@@ -51,7 +51,8 @@ void timer_fetch(struct core *core, uint32_t index)
     const struct fetch *f = &core_fetches(core)[index];
     uint64_t due = CORE_NEVER;
 
-    if (f->state != FETCH_FREE && !f->outcome) {
+    BATON_ASSERT(f->state != FETCH_FREE);
+    if (f->outcome == BATON_UNDECIDED) {
         due = earlier(f->whole_due, f->clock_due);
     } else if (f->state == FETCH_DRAINING) {
         due = f->doubt_due;

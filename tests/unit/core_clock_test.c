@@ -382,6 +382,23 @@ TEST(silent_link_is_closed)
     end_world(w);
 }
 
+/* The shortest time that a link may be silent: its peer is asked all the same, and then closed. */
+TEST(shortest_silence_closes_a_link)
+{
+    struct world *w = world_create(
+        &(struct world_options){.nodes = 1, .ping = true, .limits.link_timeout_us = 2});
+    int wire = world_puppet_source(w, SINK, PEER);
+    struct frame f;
+
+    CHECK(!world_said(w, wire, &f));
+    world_at(w, w->now_us + 1);
+    CHECK(world_said(w, wire, &f) && f.type == FRAME_PING);
+    world_at(w, w->now_us + 1);
+    CHECK(world_said(w, wire, &f) && f.type == 0); /* closed */
+    CHECK(core_deadline(w->nodes[SINK].core) == CORE_NEVER);
+    world_destroy(w);
+}
+
 /* An answer, or any byte, is enough to go on for ever. */
 TEST(heard_link_stays)
 {

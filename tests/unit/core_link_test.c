@@ -140,9 +140,10 @@ TEST(dial_that_fails)
     struct world *w = world_create(&(struct world_options){0});
     struct world_handoff *offer = world_offer(w, SOURCE, &(struct world_offer_options){0});
     struct world_handoff *fetch[3];
-    const baton_cause causes[2] = {BATON_CAUSE_UNREACHABLE, BATON_CAUSE_INCARNATION};
+    const baton_cause causes[3] = {BATON_CAUSE_UNREACHABLE, BATON_CAUSE_INCARNATION,
+                                   BATON_CAUSE_BUSY};
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         struct core_event lost = {.type = CORE_EVENT_LINK_LOST, .lost.cause = causes[i]};
 
         fetch[0] = world_fetch(w, SINK, offer, &(struct world_fetch_options){0});
@@ -160,6 +161,50 @@ TEST(dial_that_fails)
     world_cancel(w, offer, BATON_CANCEL_OFFER);
     world_run(w);
     world_check_empty(w);
+    world_destroy(w);
+}
+
+/* Room on a link that is still being dialled: OPEN waits for the welcome. */
+TEST(nothing_is_said_before_the_welcome)
+{
+    struct world *w = world_create(&(struct world_options){0});
+    struct world_handoff *offer =
+        world_offer(w, SOURCE, &(struct world_offer_options){.watermark = UINT64_MAX});
+    struct world_handoff *fetch = world_fetch(w, SINK, offer, &(struct world_fetch_options){0});
+    struct core_event room = {.type = CORE_EVENT_LINK_ROOM};
+
+    room.link = (uint32_t)core_link_to(w->nodes[SINK].core, w->nodes[SOURCE].incarnation);
+    CHECK(!is_up(w, SINK, room.link));
+    world_event(w, SINK, &room);
+    CHECK(w->actions.count == 0);
+    world_run(w);
+    CHECK(fetch->outcome == BATON_COMPLETED);
+    world_check_empty(w);
+    world_destroy(w);
+}
+
+/* A link stands once and is lost once: what its driver says again, or too late, changes nothing. */
+TEST(link_stands_once_and_is_lost_once)
+{
+    struct world *w = world_create(&(struct world_options){.nodes = 1});
+    int wire = world_puppet_source(w, NODE, ONE);
+    const struct core_event up = {.type = CORE_EVENT_LINK_UP,
+                                  .link = w->wires[wire].link[WORLD_SINK]};
+    const struct core_event lost = {
+        .type = CORE_EVENT_LINK_LOST, .link = up.link, .lost.cause = BATON_CAUSE_PROTOCOL};
+    struct core_counts counts;
+
+    world_event(w, NODE, &up);
+    CHECK(w->actions.count == 0 && is_up(w, NODE, up.link));
+    world_event(w, NODE, &lost);
+    CHECK(w->actions.count > 0 && !is_up(w, NODE, up.link));
+    world_event(w, NODE, &lost);
+    CHECK(w->actions.count == 0);
+    world_event(w, NODE, &up);
+    CHECK(w->actions.count == 0 && !is_up(w, NODE, up.link));
+    world_counts(w, NODE, &counts);
+    CHECK(counts.links_made == 1 && counts.links_lost == 1);
+    CHECK(counts.protocol_errors == 1 && counts.late == 2);
     world_destroy(w);
 }
 
@@ -286,6 +331,44 @@ TEST(many_words_without_sense)
     world_check_empty(w);
     world_destroy(w);
     free(fetches);
+}
+
+/* Readers that end their offers before ACCEPT left: each word that has lost its sense takes a
+ * record with it, more of them than one step tells, and the word behind them is said all the same.
+ */
+TEST(many_records_end_with_their_words)
+{
+    enum { OFFERS = 40 };
+    struct world *w = world_create(&(struct world_options){.nodes = 1, .limits.offers = OFFERS});
+    int wire = world_puppet_sink(w, NODE, ONE, 1);
+    const struct core_event room = {.type = CORE_EVENT_LINK_ROOM,
+                                    .link = w->wires[wire].link[WORLD_SOURCE]};
+    struct core_gauges gauges;
+    struct frame f;
+
+    for (uint64_t i = 0; i < OFFERS; i++) {
+        struct world_handoff *offer = world_offer(w, NODE, &(struct world_offer_options){0});
+
+        f = open_frame(offer, 0, 7 + i);
+        world_tell(w, wire, &f, BATON_CAUSE_NONE);
+        f = (struct frame){.type = FRAME_CANCEL,
+                           .cancel = {.offer_id = offer->id,
+                                      .fetch_id = 7 + i,
+                                      .scope = BATON_CANCEL_OFFER,
+                                      .cause = BATON_CAUSE_CANCEL}};
+        world_secret(offer, 0, f.cancel.secret);
+        world_tell(w, wire, &f, BATON_CAUSE_NONE);
+        CHECK(offer->quiets == 1 && offer->forgets == 0);
+    }
+    f = (struct frame){.type = FRAME_PING};
+    world_tell(w, wire, &f, BATON_CAUSE_NONE);
+    world_event(w, NODE, &room);
+    world_gauges(w, NODE, &gauges);
+    CHECK(gauges.offers > 0 && gauges.offers < OFFERS);
+    CHECK(w->actions.list[w->actions.count - 1].type == CORE_ACTION_FLUSH);
+    CHECK(world_said(w, wire, &f) && f.type == FRAME_PONG && !world_said(w, wire, &f));
+    world_check_empty(w);
+    world_destroy(w);
 }
 
 /* A reader that does not take its answers is not read until it does, and no answer is lost. */

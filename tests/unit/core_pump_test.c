@@ -6,6 +6,8 @@
 enum {
     SINK = 0,
     SOURCE = 1,
+    PEER = 0x77, /* a puppet */
+    MANY = 60,
 };
 
 static const struct world_offer_options whole = {.total = 1000, .watermark = UINT64_MAX};
@@ -46,6 +48,18 @@ static void end_world(struct world *w)
         }
     }
     world_run(w);
+    world_check_empty(w);
+    world_destroy(w);
+}
+
+/* The same in a world with a puppet, which takes what is still said. */
+static void end_puppet(struct world *w, int wire)
+{
+    struct frame f;
+
+    world_run(w);
+    while (world_said(w, wire, &f)) {
+    }
     world_check_empty(w);
     world_destroy(w);
 }
@@ -135,6 +149,40 @@ TEST(windows_are_shared_fairly)
         CHECK(most - least <= 1);
     }
     end_world(w);
+}
+
+/* One large window held the whole budget; when it is back, so many small ones start that one step
+ * has no room for all of them.  None waits for anything else. */
+TEST(more_windows_than_a_step_has_room_for)
+{
+    const struct core_limits limits = {
+        .fetches = MANY + 1, .windows = MANY, .inflight_bytes = MANY, .window_bytes = MANY};
+    struct world *w = world_create(&(struct world_options){.nodes = 1, .limits = limits});
+    int wire = world_puppet_source(w, SINK, PEER);
+    struct world_handoff *fetch[MANY + 1];
+    uint64_t steps;
+
+    for (int i = 0; i <= MANY; i++) {
+        const struct world_fetch_options options = {
+            .wire = wire, .offer_id = 1, .total = MANY, .end = i == 0 ? MANY : 1};
+        struct frame f = {.type = FRAME_ACCEPT,
+                          .accept = {.attempt = 1, .watermark = MANY, .total = MANY}};
+        struct frame open;
+
+        fetch[i] = world_fetch(w, SINK, NULL, &options);
+        CHECK(world_said(w, wire, &open) && open.type == FRAME_OPEN);
+        f.accept.fetch_id = fetch[i]->id;
+        world_tell(w, wire, &f, BATON_CAUSE_NONE);
+        CHECK(fetch[i]->copies == (i == 0));
+    }
+    steps = w->steps;
+    end_window(w, CORE_COPIED_OK);
+    CHECK(w->steps - steps > 1);
+    for (int i = 0; i <= MANY; i++) {
+        CHECK(fetch[i]->copies == (i > 0));
+        world_cancel(w, fetch[i], BATON_CANCEL_ATTEMPT);
+    }
+    end_puppet(w, wire);
 }
 
 /* A fetch that ends gives its windows to the others as they come back, not before. */

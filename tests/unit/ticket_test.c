@@ -380,6 +380,27 @@ TEST(ticket_view)
     CHECK(baton_ticket_inspect(NULL, 0, &view, &error) == BATON_EINVAL);
 }
 
+/* Each missing argument is said, and nothing is written. */
+TEST(ticket_calls_without_an_argument)
+{
+    struct ticket ticket = sample();
+    uint8_t bytes[BATON_TICKET_BYTES_MAX], back[BATON_TICKET_BYTES_MAX] = {7};
+    char text[BATON_TICKET_TEXT_BYTES_MAX], untouched[BATON_TICKET_TEXT_BYTES_MAX] = "7";
+    size_t length = ticket_encode(&ticket, bytes), back_length = 7;
+    struct baton_error error;
+
+    CHECK(baton_ticket_to_text(NULL, length, untouched) == BATON_EINVAL);
+    CHECK(baton_ticket_to_text(bytes, length, NULL) == BATON_EINVAL);
+    CHECK(baton_ticket_to_text(bytes, length - 1, untouched) == BATON_ETICKET);
+    CHECK(baton_ticket_to_text(bytes, length, text) == BATON_OK);
+    CHECK(baton_ticket_from_text(NULL, back, &back_length, &error) == BATON_EINVAL);
+    CHECK(strstr(error.text, "must be given"));
+    CHECK(baton_ticket_from_text(text, NULL, &back_length, NULL) == BATON_EINVAL);
+    CHECK(baton_ticket_from_text(text, back, NULL, NULL) == BATON_EINVAL);
+    CHECK(baton_ticket_inspect(bytes, length, NULL, &error) == BATON_EINVAL);
+    CHECK(back[0] == 7 && back_length == 7 && !strcmp(untouched, "7"));
+}
+
 /* Random bytes behind a good head and a good checksum get an answer, and tickets survive a cycle.
  */
 TEST(ticket_random_bytes)
