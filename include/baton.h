@@ -240,8 +240,9 @@ typedef enum baton_progress {
 } baton_progress;
 
 typedef enum baton_link_kind {
-    BATON_LINK_AUTO = 0, /* a Unix socket where the peer's can be reached, else TCP */
+    BATON_LINK_AUTO = 0, /* shared memory where the peer's Unix socket can be reached, else TCP */
     BATON_LINK_TCP,      /* TCP, as between hosts, also on one host */
+    BATON_LINK_SOCKET,   /* as AUTO, but through the Unix socket itself */
 } baton_link_kind;
 
 /* Zero means the default everywhere.  Set `size` to sizeof(struct baton_engine_options). */

@@ -234,11 +234,11 @@ void engine_apply(baton_engine *engine, const struct core_event *event)
 
     BATON_ASSERT(!engine->applying);
     engine->applying = true;
-    engine->unpublished = engine->unpublished || event->type != CORE_EVENT_TICK;
+    engine->applied += event->type != CORE_EVENT_TICK;
     while (more) {
         more = core_step(engine->core, event, clock_now_us(), engine->actions);
         event = NULL;
-        engine->unpublished = engine->unpublished || engine->actions->count > 0;
+        engine->applied += engine->actions->count;
         for (uint32_t i = 0; i < engine->actions->count; i++) {
             carry(engine, &engine->actions->list[i]);
         }

@@ -36,7 +36,7 @@ baton_err engine_check(const baton_engine *engine)
 
 /* ---- helpers ---- */
 
-bool random_bytes(void *ret_bytes, size_t length)
+static bool random_bytes(void *ret_bytes, size_t length)
 {
     unsigned char *at = ret_bytes;
 
@@ -50,6 +50,27 @@ bool random_bytes(void *ret_bytes, size_t length)
         length -= got > 0 ? (size_t)got : 0;
     }
     return true;
+}
+
+bool engine_random(baton_engine *engine, void *ret_bytes, size_t length)
+{
+    uint8_t *at;
+    bool ok = true;
+
+    BATON_ASSERT(length <= ENGINE_RANDOM_BYTES);
+    pthread_mutex_lock(&engine->random_lock);
+    if (engine->random_left < length) {
+        ok = random_bytes(engine->random, ENGINE_RANDOM_BYTES);
+        engine->random_left = ok ? ENGINE_RANDOM_BYTES : 0;
+    }
+    if (ok) {
+        engine->random_left -= length;
+        at = engine->random + engine->random_left;
+        memcpy(ret_bytes, at, length);
+        explicit_bzero(at, length); /* some of them are secrets */
+    }
+    pthread_mutex_unlock(&engine->random_lock);
+    return ok;
 }
 
 void engine_log(const baton_engine *engine, baton_log_level level, const char *format, ...)
@@ -139,6 +160,7 @@ static baton_err make_tables(baton_engine *engine, struct baton_error *ret_error
     engine->actions = malloc(sizeof(*engine->actions));
     engine->nonce = malloc(ID_BYTES);
     engine->links = calloc(engine->options.links_max, sizeof(*engine->links));
+    engine->hot = calloc(engine->options.links_max, sizeof(*engine->hot));
     for (int side = 0; side < 2; side++) {
         engine->table[side] = calloc(count[side], sizeof(struct baton_handoff *));
         engine->free_index[side] = calloc(count[side], sizeof(uint32_t));
@@ -151,7 +173,7 @@ static baton_err make_tables(baton_engine *engine, struct baton_error *ret_error
         }
         engine->free_count[side] = count[side];
     }
-    if (!engine->actions || !engine->nonce || !engine->links) {
+    if (!engine->actions || !engine->nonce || !engine->links || !engine->hot) {
         return error_set(ret_error, BATON_ENOMEM, "no memory for %u links",
                          engine->options.links_max);
     }
@@ -214,12 +236,14 @@ static void engine_free(baton_engine *engine)
         free(engine->free_index[side]);
     }
     free(engine->links);
+    free(engine->hot);
     free(engine->actions);
     free(engine->nonce);
     free(engine->core);
     pthread_mutex_destroy(&engine->table_lock);
     pthread_mutex_destroy(&engine->notices_lock);
     pthread_mutex_destroy(&engine->stats_lock);
+    pthread_mutex_destroy(&engine->random_lock);
     pthread_mutex_destroy(&engine->drain_lock);
     pthread_cond_destroy(&engine->drained);
     free(engine);
@@ -239,6 +263,7 @@ static void engine_init(baton_engine *engine)
     pthread_mutex_init(&engine->table_lock, NULL);
     pthread_mutex_init(&engine->notices_lock, NULL);
     pthread_mutex_init(&engine->stats_lock, NULL);
+    pthread_mutex_init(&engine->random_lock, NULL);
     pthread_mutex_init(&engine->drain_lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -254,7 +279,8 @@ static baton_err engine_build(baton_engine *engine, struct baton_error *ret_erro
         (err = make_tables(engine, ret_error))) {
         return err;
     }
-    if (!random_bytes(engine->incarnation, ID_BYTES) || !random_bytes(engine->nonce, ID_BYTES)) {
+    if (!engine_random(engine, engine->incarnation, ID_BYTES) ||
+        !engine_random(engine, engine->nonce, ID_BYTES)) {
         return error_system(ret_error, errno, "getrandom");
     }
     if ((err = loop_init(engine, ret_error)) || (err = windows_init(engine, ret_error)) ||
@@ -465,9 +491,15 @@ void baton_engine_abandon(baton_engine *engine, struct baton_abandoned *ret_aban
 
 int baton_engine_fd(baton_engine *engine)
 {
-    return engine_check(engine) || engine->options.progress != BATON_PROGRESS_CALLER
-               ? -1
-               : engine->epoll_fd;
+    if (engine_check(engine) || engine->options.progress != BATON_PROGRESS_CALLER) {
+        return -1;
+    }
+    /* From now on it is made readable; what was asked before this call makes it so at once. */
+    if (!atomic_exchange(&engine->fd_taken, true)) {
+        atomic_store(&engine->asleep, true);
+        loop_wake(engine);
+    }
+    return engine->epoll_fd;
 }
 
 baton_err baton_engine_step(baton_engine *engine, int timeout_ms)

@@ -38,6 +38,8 @@ enum {
     ENGINE_GREETERS_MAX = 64,      /* accepted connections that have not said who they are */
     ENGINE_READ_BYTES = 64 << 10,  /* of one read of a control connection */
     ENGINE_WRITE_BYTES = 64 << 10, /* a link with more than this to write gets no further frame */
+    ENGINE_RANDOM_BYTES = 1024,    /* asked of the kernel at once */
+    ENGINE_BELLS_BYTES = 256,      /* of one read of a connection that carries only bells */
     ENGINE_FDS_MAX = 4,            /* descriptors that a link has received and not used */
     ENGINE_HANDSHAKE_MS = 5000,    /* a connection that has not said who it is by then is closed */
     ENGINE_WINDOW_BYTES_MAX = 1 << 30, /* upper limit of window_bytes, whichever engine's */
@@ -162,6 +164,8 @@ struct connection {
     size_t out_fd_at;
     int fds[ENGINE_FDS_MAX]; /* received and not used */
     unsigned fd_count;
+    struct rings *rings; /* made or taken; NULL: none */
+    bool ringed;         /* frames go through them, both ways */
 };
 
 /* Memory of a peer.  One that was replaced stays as long as its link. */
@@ -180,6 +184,7 @@ struct engine_link {
     bool sink;
     bool up;
     bool flush;  /* is on the flush list */
+    bool hot;    /* its ring is looked at in each step */
     bool broken; /* to be closed, soon */
     baton_cause broken_cause;
     bool heard;     /* the core is to be told that bytes came */
@@ -259,7 +264,9 @@ struct baton_engine {
     bool has_thread;
     atomic_bool closing;
     atomic_bool stopping; /* the driving thread is to leave */
-    atomic_bool woken;
+    atomic_bool woken;    /* there is something to do that the driver may not have seen */
+    atomic_bool asleep;   /* the driver sleeps, or may: who wakes it must write wake_fd */
+    atomic_bool fd_taken; /* the caller that drives may sleep on our descriptor between steps */
     _Atomic(struct baton_handoff *) asking; /* newest first */
 
     struct listener listener[BATON_ENDPOINTS_MAX];
@@ -276,16 +283,19 @@ struct baton_engine {
     struct core *core;
     struct core_actions *actions;
     bool applying;
-    bool closed; /* all handoffs were told that the engine closes */
+    uint64_t applied; /* events but for the passing of time, and actions */
+    bool closed;      /* all handoffs were told that the engine closes */
     struct epoll_event batch[ENGINE_EVENTS_MAX];
-    int batch_count;   /* events of the batch being looked at */
-    bool framed;       /* the last step built a frame */
-    bool attention;    /* some link needs some */
-    uint64_t read_own; /* the transport's name for the read being answered */
-    bool timer_busy;
+    int batch_count;       /* events of the batch being looked at */
+    bool framed;           /* the last step built a frame */
+    bool attention;        /* some link needs some */
+    uint64_t read_own;     /* the transport's name for the read being answered */
+    uint64_t timer_due_us; /* what timer_fd was set to; CORE_NEVER: it is not */
     uint64_t next_tick_us;
     uint64_t dials;
     struct engine_link *links; /* options.links_max */
+    uint32_t *hot;             /* links whose rings are looked at in each step */
+    uint32_t hot_count;
     struct engine_link *flushing;
     struct connection greeters[ENGINE_GREETERS_MAX];
     struct engine_window *windows, *windows_free, *windows_done;
@@ -310,8 +320,12 @@ struct baton_engine {
 
     pthread_mutex_t stats_lock; /* protects published */
     struct engine_published *published;
-    bool unpublished;      /* driver only: something changed since */
-    uint64_t published_us; /* driver only */
+    uint64_t published_applied; /* driver only: `applied` at that time */
+    uint64_t published_us;      /* driver only */
+
+    pthread_mutex_t random_lock; /* protects the two below */
+    uint8_t random[ENGINE_RANDOM_BYTES];
+    size_t random_left; /* not used yet, at the front */
 
     pthread_mutex_t drain_lock; /* protects nothing but the condition */
     pthread_cond_t drained;
@@ -322,7 +336,8 @@ struct baton_engine {
 baton_err engine_check(const baton_engine *engine);
 void engine_log(const baton_engine *engine, baton_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-bool random_bytes(void *ret_bytes, size_t length);
+/* From the kernel's generator; any thread.  False: it has none. */
+bool engine_random(baton_engine *engine, void *ret_bytes, size_t length);
 
 /* options.c */
 /* The options with all defaults filled in; the arrays that they name are still the caller's. */
@@ -366,6 +381,16 @@ void connection_close(struct connection *connection);
 void connection_events(struct connection *connection);
 /* Reads once.  > 0: bytes were added to `in`; 0: nothing there; < 0: the connection is gone. */
 int connection_read(struct connection *connection);
+/* Of a connection whose frames go elsewhere: takes descriptors, drops bytes.  As connection_read().
+ */
+int connection_bells(struct connection *connection);
+/* Room for so many bytes more in `in`; false: no memory. */
+bool connection_reserve(struct connection *connection, size_t bytes);
+/* Sends the descriptor that waits, with a bell; it is still there when the socket is full.  False:
+ * the connection is gone. */
+bool connection_send_fd(struct connection *connection);
+/* The oldest descriptor that was received, the caller's now; -1: none. */
+int connection_pop_fd(struct connection *connection);
 void connection_used(struct connection *connection, size_t bytes);
 void link_ready(struct transport_fd *watch, unsigned events);
 void link_frame(baton_engine *engine, const struct core_action *action);
@@ -382,6 +407,26 @@ void link_close_transports(struct engine_link *link);
 void link_init(struct engine_link *link, baton_engine *engine, uint32_t number);
 /* Decode and apply what was read. */
 void link_digest(struct engine_link *link);
+
+/* rings.c: links of one host, through shared memory. */
+/* Sink: makes the memory; returns a descriptor to send with HELLO, the caller's; -1: there is none.
+ */
+int rings_make(struct connection *connection);
+/* Source: maps what came with HELLO, and closes `fd`.  False: it can not be used. */
+bool rings_take(struct connection *connection, int fd);
+/* From here on frames go through the rings.  Nothing waits to be written. */
+void rings_begin(struct connection *connection);
+void rings_close(struct connection *connection);
+/* As connection_write() and connection_read(). */
+bool rings_write(struct connection *connection);
+int rings_read(struct connection *connection);
+/* The socket of a link with rings is readable, or at its end. */
+void rings_ready(struct connection *connection);
+/* Reads the rings of hot links; true: something came. */
+bool rings_poll(baton_engine *engine);
+/* Before the driver sleeps, or may: tell the peers to ring.  `leave`: it does not look again before
+ * they do.  False: there is something to read. */
+bool rings_rest(baton_engine *engine, bool leave);
 
 /* frames.c: what a frame says beyond the core's numbers. */
 bool frame_out(struct engine_link *link, struct frame *frame, const struct core_action *action);

@@ -90,15 +90,18 @@ static bool out_committed(struct engine_link *link, struct frame *frame, struct 
     return added;
 }
 
-/* Nothing that was read from a process that has died is committed, whoever has its number by now.
+/*
+ * What was read from a process by its number is committed only while that process lives: somebody
+ * else may have the number by now.  A mapping is the right memory, whoever lives.
  */
-static bool out_commit(struct engine_link *link, const struct frame *frame)
+static bool out_commit(struct engine_link *link, const struct frame *frame,
+                       const struct baton_handoff *h)
 {
     struct pollfd exited = {.fd = link->peer_exit.fd, .events = POLLIN};
 
     /* The last load of every mover comes before the commit (DESIGN.md, section 4.1). */
     atomic_thread_fence(memory_order_seq_cst);
-    return !(exited.fd >= 0 && poll(&exited, 1, 0) == 1) &&
+    return !(h->region && h->region->process && poll(&exited, 1, 0) == 1) &&
            connection_add(&link->control, frame, -1);
 }
 
@@ -112,7 +115,7 @@ bool frame_out(struct engine_link *link, struct frame *frame, const struct core_
     case FRAME_ACCEPT:
         return out_accept(link, frame, engine->table[CORE_OFFER][action->index], action->exported);
     case FRAME_COMMIT:
-        return out_commit(link, frame);
+        return out_commit(link, frame, engine->table[CORE_FETCH][action->index]);
     case FRAME_COMMITTED:
         return out_committed(link, frame, engine->table[CORE_OFFER][action->index]);
     default:
@@ -252,17 +255,6 @@ static bool in_committed(struct engine_link *link, const struct frame *frame)
     return true;
 }
 
-static int pop_fd(struct connection *c)
-{
-    int fd = c->fd_count > 0 ? c->fds[0] : -1;
-
-    if (fd >= 0) {
-        c->fd_count--;
-        memmove(c->fds, c->fds + 1, c->fd_count * sizeof(int));
-    }
-    return fd;
-}
-
 static baton_err open_region(struct engine_link *link, const struct frame_region *r, int *fd,
                              struct engine_region *region, struct baton_error *ret_error)
 {
@@ -273,7 +265,6 @@ static baton_err open_region(struct engine_link *link, const struct frame_region
         err = region_map(&region->region, r->region, r->length, r->block_bytes, *fd, ret_error);
         if (!err) {
             *fd = -1; /* the region's now */
-            region->region.pidfd = link->peer_exit.fd;
         }
         return err;
     }
@@ -297,9 +288,17 @@ static baton_err open_region(struct engine_link *link, const struct frame_region
 static bool in_region(struct engine_link *link, const struct frame_region *r)
 {
     struct engine_region **place = &link->region[r->region % BATON_POOLS_MAX], *region;
-    int fd = r->kind == REGION_MEMFD ? pop_fd(&link->control) : -1;
     struct baton_error error;
     baton_err err;
+    int fd = -1;
+
+    if (r->kind == REGION_MEMFD) {
+        /* It was sent before the frame was: through a ring, the frame can be here first. */
+        if (link->control.ringed && link->control.fd_count == 0) {
+            connection_bells(&link->control);
+        }
+        fd = connection_pop_fd(&link->control);
+    }
 
     if (!link->sink || !link->control.is_unix || (r->kind == REGION_MEMFD && fd < 0) ||
         (*place && ((*place)->region.id >= r->region || link->replaced_count == BATON_POOLS_MAX))) {

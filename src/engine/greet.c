@@ -112,18 +112,21 @@ static void move(struct connection *from, struct engine_link *link)
 static void welcome(struct engine_link *link, uint16_t version)
 {
     struct frame frame = {.type = FRAME_WELCOME};
+    struct connection *c = &link->control;
 
     frame.welcome.magic = WIRE_MAGIC;
     frame.welcome.version = version;
-    frame.welcome.transports = link->engine->transport_bits;
+    frame.welcome.transports =
+        link->engine->transport_bits | (c->rings ? (uint32_t)WIRE_LINK_RINGS : 0);
     memcpy(frame.welcome.incarnation, link->engine->incarnation, ID_BYTES);
-    if (!connection_add(&link->control, &frame, -1)) {
+    /* A fresh socket has room for it. */
+    if (!connection_add(c, &frame, -1) || !connection_write(c) || c->out_length > 0) {
         link->broken = true;
         link->broken_cause = BATON_CAUSE_LINK_CLOSED;
         link_attend(link);
-        return;
+    } else if (c->rings) {
+        rings_begin(c);
     }
-    link_wants(link->engine, link->number);
 }
 
 static void hello(struct connection *c, const struct frame_hello *h, size_t used)
@@ -161,6 +164,9 @@ static void hello(struct connection *c, const struct frame_hello *h, size_t used
     memcpy(event.peer.incarnation, h->incarnation, ID_BYTES);
     event.peer.dial = h->dial;
     event.peer.ping = !c->is_unix;
+    if (h->transports & WIRE_LINK_RINGS && engine->options.link != BATON_LINK_SOCKET) {
+        rings_take(c, connection_pop_fd(c));
+    }
     move(c, link);
     engine_apply(engine, &event);
     if (!link->up) {
@@ -303,17 +309,27 @@ void greet_fini(baton_engine *engine)
 static bool say_hello(struct engine_link *link)
 {
     baton_engine *engine = link->engine;
+    struct connection *c = &link->control;
     struct frame frame = {.type = FRAME_HELLO};
+    bool said;
+    int fd = -1;
 
     frame.hello.magic = WIRE_MAGIC;
     frame.hello.version_min = WIRE_VERSION_MIN;
     frame.hello.version_max = WIRE_VERSION_MAX;
-    frame.hello.transports = engine->transport_bits;
+    if (c->is_unix && engine->options.link != BATON_LINK_SOCKET) {
+        fd = rings_make(c); /* without them the socket serves */
+    }
+    frame.hello.transports = engine->transport_bits | (fd >= 0 ? (uint32_t)WIRE_LINK_RINGS : 0);
     frame.hello.dial = ++engine->dials;
     memcpy(frame.hello.incarnation, engine->incarnation, ID_BYTES);
     memcpy(frame.hello.expected, link->incarnation, ID_BYTES);
     memcpy(frame.hello.link_id, link->id, ID_BYTES);
-    return connection_add(&link->control, &frame, -1) && connection_write(&link->control);
+    said = connection_add(c, &frame, fd) && connection_write(c);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return said;
 }
 
 static void greeted(struct engine_link *link, const struct frame *frame, size_t used)
@@ -338,6 +354,11 @@ static void greeted(struct engine_link *link, const struct frame *frame, size_t 
     link->peer_transports = frame->welcome.transports;
     connection_used(c, used);
     c->watch.ready = link_ready;
+    if (frame->welcome.transports & WIRE_LINK_RINGS && c->rings) {
+        rings_begin(c);
+    } else {
+        rings_close(c);
+    }
     event.peer.ping = !c->is_unix;
     engine_apply(link->engine, &event);
     if (link->up && c->in_length > 0) {
@@ -484,7 +505,7 @@ struct engine_link *greet_link(baton_engine *engine, const struct ticket *ticket
     link->sink = true;
     link->ticket = *ticket;
     memcpy(link->incarnation, ticket->incarnation, ID_BYTES);
-    if (!random_bytes(link->id, ID_BYTES)) {
+    if (!engine_random(engine, link->id, ID_BYTES)) {
         link->used = link->core_knows = false;
         return NULL;
     }

@@ -132,7 +132,8 @@ struct baton_handoff *handoff_create(baton_engine *engine, enum core_side side, 
     h->blocks = malloc(count * sizeof(uint32_t));
     h->last = malloc(count * sizeof(uint32_t));
     h->loan.generations = malloc(count * sizeof(uint64_t));
-    if (!h->blocks || !h->last || !h->loan.generations || !random_bytes(&h->nonce, 8)) {
+    if (!h->blocks || !h->last || !h->loan.generations ||
+        !engine_random(engine, &h->nonce, sizeof(h->nonce))) {
         handoff_free(h);
         return NULL;
     }

@@ -26,6 +26,7 @@ void connection_close(struct connection *c)
     struct engine_link *link = c->link;
     baton_engine *engine = c->engine;
 
+    rings_close(c);
     if (c->watch.fd >= 0) {
         loop_unwatch(engine, &c->watch);
         close(c->watch.fd);
@@ -66,6 +67,11 @@ static bool grow(unsigned char **bytes, size_t *room, size_t length, size_t more
     return true;
 }
 
+bool connection_reserve(struct connection *c, size_t bytes)
+{
+    return grow(&c->in, &c->in_room, c->in_length, bytes);
+}
+
 static void take_fds(struct connection *c, struct msghdr *message)
 {
     for (struct cmsghdr *m = CMSG_FIRSTHDR(message); m; m = CMSG_NXTHDR(message, m)) {
@@ -84,31 +90,64 @@ static void take_fds(struct connection *c, struct msghdr *message)
     }
 }
 
-int connection_read(struct connection *c)
+/* One recvmsg, with the descriptors that came. */
+static ssize_t receive(struct connection *c, void *bytes, size_t room)
 {
     union {
         char bytes[CMSG_SPACE(ENGINE_FDS_MAX * sizeof(int))];
         struct cmsghdr align;
     } control;
-    struct iovec iov;
+    struct iovec iov = {bytes, room};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t got;
 
-    if (!grow(&c->in, &c->in_room, c->in_length, ENGINE_READ_BYTES)) {
-        return -1;
-    }
-    iov = (struct iovec){c->in + c->in_length, ENGINE_READ_BYTES};
     if (c->is_unix) {
         message.msg_control = control.bytes;
         message.msg_controllen = sizeof(control.bytes);
     }
-    got = recvmsg(c->watch.fd, &message, MSG_CMSG_CLOEXEC);
+    got = recvmsg(c->watch.fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (got > 0) {
+        take_fds(c, &message);
+    }
+    return got;
+}
+
+int connection_pop_fd(struct connection *c)
+{
+    int fd = c->fd_count > 0 ? c->fds[0] : -1;
+
+    if (fd >= 0) {
+        c->fd_count--;
+        memmove(c->fds, c->fds + 1, c->fd_count * sizeof(int));
+    }
+    return fd;
+}
+
+static int read_status(ssize_t got)
+{
     if (got < 0) {
         return errno == EAGAIN || errno == EINTR ? 0 : -1;
     }
-    take_fds(c, &message);
-    c->in_length += (size_t)got;
     return got > 0 ? 1 : -1;
+}
+
+int connection_read(struct connection *c)
+{
+    ssize_t got;
+
+    if (!connection_reserve(c, ENGINE_READ_BYTES)) {
+        return -1;
+    }
+    got = receive(c, c->in + c->in_length, ENGINE_READ_BYTES);
+    c->in_length += got > 0 ? (size_t)got : 0;
+    return read_status(got);
+}
+
+int connection_bells(struct connection *c)
+{
+    char bells[ENGINE_BELLS_BYTES];
+
+    return read_status(receive(c, bells, sizeof(bells)));
 }
 
 void connection_used(struct connection *c, size_t bytes)
@@ -126,8 +165,11 @@ static bool reads(const struct connection *c)
 
 void connection_events(struct connection *c)
 {
-    unsigned events = (reads(c) ? (unsigned)EPOLLIN : 0U) |
-                      (c->connecting || c->out_sent < c->out_length ? (unsigned)EPOLLOUT : 0U);
+    /* Through a ring, only a descriptor waits for the socket; and bells are always heard. */
+    bool writes = c->ringed ? c->out_fd >= 0 && c->out_fd_at == c->out_sent
+                            : c->connecting || c->out_sent < c->out_length;
+    unsigned events =
+        (c->ringed || reads(c) ? (unsigned)EPOLLIN : 0U) | (writes ? (unsigned)EPOLLOUT : 0U);
 
     if (events != c->events) {
         c->events = events;
@@ -135,18 +177,18 @@ void connection_events(struct connection *c)
     }
 }
 
-/* One sendmsg up to the byte with which a descriptor travels, or from it. */
-static ssize_t send_some(struct connection *c)
+/* One sendmsg, with the descriptor, or without. */
+static ssize_t send_bytes(struct connection *c, const void *bytes, size_t length, bool with_fd)
 {
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = {.bytes = {0}};
-    size_t end = c->out_fd >= 0 && c->out_fd_at > c->out_sent ? c->out_fd_at : c->out_length;
-    struct iovec iov = {c->out + c->out_sent, end - c->out_sent};
+    struct iovec iov = {(void *)(uintptr_t)bytes, length};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t put;
 
-    if (c->out_fd >= 0 && c->out_fd_at == c->out_sent) {
+    if (with_fd) {
         struct cmsghdr *m;
 
         message.msg_control = control.bytes;
@@ -157,11 +199,33 @@ static ssize_t send_some(struct connection *c)
         m->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(m), &c->out_fd, sizeof(int));
     }
-    return sendmsg(c->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    put = sendmsg(c->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (with_fd && put > 0) {
+        close(c->out_fd); /* the peer has its own now */
+        c->out_fd = -1;
+    }
+    return put;
+}
+
+/* Up to the byte with which a descriptor travels, or from it. */
+static ssize_t send_some(struct connection *c)
+{
+    size_t end = c->out_fd >= 0 && c->out_fd_at > c->out_sent ? c->out_fd_at : c->out_length;
+
+    return send_bytes(c, c->out + c->out_sent, end - c->out_sent,
+                      c->out_fd >= 0 && c->out_fd_at == c->out_sent);
+}
+
+bool connection_send_fd(struct connection *c)
+{
+    return send_bytes(c, "", 1, true) == 1 || errno == EAGAIN || errno == EINTR;
 }
 
 bool connection_write(struct connection *c)
 {
+    if (c->ringed) {
+        return rings_write(c);
+    }
     while (c->out_sent < c->out_length) {
         ssize_t put = send_some(c);
 
@@ -173,10 +237,6 @@ bool connection_write(struct connection *c)
                 break;
             }
             return false;
-        }
-        if (c->out_fd >= 0 && c->out_fd_at == c->out_sent && put > 0) {
-            close(c->out_fd); /* the peer has its own now */
-            c->out_fd = -1;
         }
         c->out_sent += (size_t)put;
     }
@@ -370,6 +430,10 @@ void link_ready(struct transport_fd *watch, unsigned events)
         link_wants(link->engine, link->number);
     }
     if (!(events & (EPOLLIN | EPOLLERR | EPOLLHUP))) {
+        return;
+    }
+    if (c->ringed) {
+        rings_ready(c);
         return;
     }
     if (!reads(c)) {

@@ -60,15 +60,41 @@ static void drain_counter(struct transport_fd *fd, unsigned events)
     (void)got; /* EAGAIN: somebody else's reading is as good */
 }
 
+/* Not set any more: the next step sets it. */
+static void timer_ready(struct transport_fd *fd, unsigned events)
+{
+    baton_engine *engine =
+        (baton_engine *)(void *)((char *)fd - offsetof(baton_engine, timer_watch));
+
+    drain_counter(fd, events);
+    engine->timer_due_us = CORE_NEVER;
+}
+
+/*
+ * Who wakes writes down that there is something (`woken`), then looks whether the driver sleeps;
+ * who wants to sleep says so, then looks whether something was written down.  A driver that is
+ * awake costs nobody a system call.
+ */
 void loop_wake(baton_engine *engine)
 {
     const uint64_t one = 1;
 
-    if (!atomic_exchange(&engine->woken, true)) {
+    atomic_store(&engine->woken, true);
+    if (atomic_load(&engine->asleep) && atomic_exchange(&engine->asleep, false)) {
         ssize_t put = write(engine->wake_fd, &one, sizeof(one));
 
         (void)put; /* EAGAIN: the counter is full, so it is readable */
     }
+}
+
+/* False: there is something to do first. */
+static bool may_sleep(baton_engine *engine, bool leave_rings)
+{
+    bool quiet;
+
+    atomic_store(&engine->asleep, true);
+    quiet = !atomic_load(&engine->woken);
+    return rings_rest(engine, leave_rings) && quiet;
 }
 
 baton_err loop_init(baton_engine *engine, struct baton_error *ret_error)
@@ -78,7 +104,8 @@ baton_err loop_init(baton_engine *engine, struct baton_error *ret_error)
     engine->completion_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     engine->wake_watch = (struct transport_fd){.fd = engine->wake_fd, .ready = drain_counter};
-    engine->timer_watch = (struct transport_fd){.fd = engine->timer_fd, .ready = drain_counter};
+    engine->timer_watch = (struct transport_fd){.fd = engine->timer_fd, .ready = timer_ready};
+    engine->timer_due_us = CORE_NEVER;
     if (engine->epoll_fd < 0 || engine->wake_fd < 0 || engine->completion_fd < 0 ||
         engine->timer_fd < 0 || !loop_watch(engine, &engine->wake_watch, EPOLLIN) ||
         !loop_watch(engine, &engine->timer_watch, EPOLLIN)) {
@@ -256,10 +283,13 @@ static void set_timer(baton_engine *engine, bool busy)
     uint64_t due = busy ? 1 : next_deadline(engine);
     struct itimerspec at = {0};
 
-    if (due != CORE_NEVER) {
-        at.it_value.tv_sec = (time_t)(due / 1000000);
-        at.it_value.tv_nsec = (long)(due % 1000000 * 1000) + 1;
+    /* Too early does no harm: the step that it causes sets it anew. */
+    if (due >= engine->timer_due_us) {
+        return;
     }
+    engine->timer_due_us = due;
+    at.it_value.tv_sec = (time_t)(due / 1000000);
+    at.it_value.tv_nsec = (long)(due % 1000000 * 1000) + 1;
     timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
@@ -280,11 +310,12 @@ static int wait_events(baton_engine *engine, int timeout_ms)
 {
     int count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
 
-    if (count == 0 && timeout_ms != 0) {
+    if (count == 0 && timeout_ms != 0 && may_sleep(engine, true)) {
         stats_publish(engine, true);
         count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
                            wait_ms(engine, timeout_ms, clock_now_us()));
     }
+    atomic_store(&engine->asleep, false);
     return count;
 }
 
@@ -292,14 +323,19 @@ void loop_step(baton_engine *engine, int timeout_ms)
 {
     const struct core_event time_passes = {.type = CORE_EVENT_TICK};
     const baton_engine *outer = driven;
+    uint64_t applied = engine->applied;
     bool busy;
 
     driven = engine;
-    /* First: what is asked from here on wakes the wait below. */
+    atomic_store(&engine->asleep, false);
+    /* First: what is asked from here on keeps the wait below from sleeping. */
     atomic_store(&engine->woken, false);
     loop_asks(engine);
+    rings_poll(engine);
     busy = progress(engine);
     link_flush_all(engine);
+    /* Who waits for something is told of what was done already. */
+    busy = busy || engine->applied != applied;
     engine->batch_count = wait_events(engine, busy ? 0 : timeout_ms);
     for (int i = 0; i < engine->batch_count; i++) {
         struct transport_fd *fd = engine->batch[i].data.ptr;
@@ -311,17 +347,19 @@ void loop_step(baton_engine *engine, int timeout_ms)
         }
     }
     engine->batch_count = 0;
-    /* The batch may have read the counter: what is asked from here on writes it again, for a caller
-     * that polls. */
     atomic_store(&engine->woken, false);
     loop_asks(engine);
+    rings_poll(engine);
     busy = progress(engine);
     engine_apply(engine, &time_passes);
     tick(engine, clock_now_us());
     link_flush_all(engine);
-    stats_publish(engine, engine->options.progress == BATON_PROGRESS_CALLER);
-    if (engine->options.progress == BATON_PROGRESS_CALLER) {
-        set_timer(engine, busy);
+    if (atomic_load(&engine->fd_taken)) {
+        /* The caller may sleep on the descriptor until the next step. */
+        stats_publish(engine, true);
+        set_timer(engine, !may_sleep(engine, false) || busy);
+    } else {
+        stats_publish(engine, false);
     }
     driven = outer;
 }

@@ -55,7 +55,7 @@ static baton_err check_options(const struct baton_engine_options *o, struct bato
         {"advertise_count", o->advertise_count, 0, BATON_ENDPOINTS_MAX},
         {"transports_count", o->transports_count, 0, ENGINE_TRANSPORTS},
         {"progress", (uint64_t)o->progress, 0, BATON_PROGRESS_CALLER},
-        {"link", (uint64_t)o->link, 0, BATON_LINK_TCP},
+        {"link", (uint64_t)o->link, 0, BATON_LINK_SOCKET},
         {"movers", (uint64_t)o->movers, 0, BATON_MOVERS_MAX},
         {"offers_max", o->offers_max, 1, BATON_HANDOFFS_MAX},
         {"fetches_max", o->fetches_max, 1, BATON_HANDOFFS_MAX},

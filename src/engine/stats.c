@@ -67,14 +67,14 @@ static void publish(baton_engine *engine)
         publish_link(&engine->links[i], &p->link[i]);
     }
     pthread_mutex_unlock(&engine->stats_lock);
-    engine->unpublished = false;
+    engine->published_applied = engine->applied;
 }
 
 void stats_publish(baton_engine *engine, bool sleeping)
 {
     uint64_t now_us;
 
-    if (!engine->unpublished) {
+    if (engine->published_applied == engine->applied) {
         return;
     }
     now_us = clock_now_us();

@@ -86,7 +86,7 @@ static baton_err offer_fill(struct baton_handoff *h, const struct baton_offer_ar
     atomic_store(&h->aux_closed, e->watermark >= e->total);
     h->plan = (struct plan){
         .block_bytes = h->pool->block_bytes, .block_count = h->loan.count, .source = h->blocks};
-    if (!random_bytes(e->secret, sizeof(e->secret))) {
+    if (!engine_random(h->engine, e->secret, sizeof(e->secret))) {
         return error_set(ret_error, BATON_ESYSTEM, "getrandom failed");
     }
     return BATON_OK;

@@ -144,12 +144,11 @@ bool slice_peer_gone(int pidfd)
 /*
  * A process that is alive after a read has had its pid all the time, so the bytes are its own: a
  * pid is not used again before its process was reaped.  Holding the pidfd alone does not reserve
- * the pid, which is why this comes after the copy.  A mapping needs no such check to be the right
- * memory; it gets one when the engine knows the peer's pidfd.
+ * the pid, which is why this comes after the copy.  A mapping is the right memory without a check.
  */
 static bool peer_gone(const struct transport_region *region)
 {
-    return region->pidfd >= 0 && slice_peer_gone(region->pidfd);
+    return region->process && slice_peer_gone(region->pidfd);
 }
 
 bool slice_copy(struct transport_window *window, uint32_t slice_bytes, const atomic_bool *abort)

@@ -14,8 +14,8 @@
  * `*window->stop` says the same, without the call, from any thread: no slice starts once it is
  * true.
  *  3. The same for the source's reads: serve, serve_stop, host->serve_done().
- *  4. TRANSPORT_OK means that all bytes of the window were copied, while the peer's process was
- * alive.
+ *  4. TRANSPORT_OK means that all bytes of the window were copied, and that it was the peer's
+ * memory that they were copied from.
  *  5. A peer can fail windows and break its link; it can not make a transport write outside a
  * window's blocks, block the driving thread, or end the process.
  *  6. Nothing is allocated in stop and serve_stop.

@@ -53,6 +53,7 @@ enum frame_type {
 enum {
     WIRE_TRANSPORT_SHM = 1 << 0,
     WIRE_TRANSPORT_TCP = 1 << 1,
+    WIRE_LINK_RINGS = 1 << 16, /* HELLO: a descriptor of two rings came with it; WELCOME: taken */
 };
 
 enum region_kind {

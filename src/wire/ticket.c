@@ -43,13 +43,18 @@ _Static_assert(TEXT_LENGTH_MAX + 1 <= BATON_TICKET_TEXT_BYTES_MAX, "the text and
 /* CRC-32 with the polynomial of IEEE 802.3: finds every change within 4 neighbouring bytes. */
 static uint32_t checksum(const uint8_t *bytes, size_t length)
 {
+    /* Of each value of four bits. */
+    static const uint32_t table[16] = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+    };
     uint32_t crc = UINT32_MAX;
 
     for (size_t i = 0; i < length; i++) {
         crc ^= bytes[i];
-        for (unsigned bit = 0; bit < 8; bit++) {
-            crc = (crc >> 1) ^ (crc & 1 ? 0xedb88320u : 0);
-        }
+        crc = (crc >> 4) ^ table[crc & 15];
+        crc = (crc >> 4) ^ table[crc & 15];
     }
     return ~crc;
 }

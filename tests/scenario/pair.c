@@ -21,6 +21,8 @@ const struct kind kinds[] = {
     {"caller, tcp", "tcp", BATON_LINK_AUTO, BATON_PROGRESS_CALLER, 0, false},
     {"caller, tcp, tcp link", "tcp", BATON_LINK_TCP, BATON_PROGRESS_CALLER, 0, false},
     {"caller, wrapped, shm", "shm", BATON_LINK_AUTO, BATON_PROGRESS_CALLER, 0, true},
+    {"threads, shm, socket link", "shm", BATON_LINK_SOCKET, BATON_PROGRESS_THREAD, 0, false},
+    {"caller, tcp, socket link", "tcp", BATON_LINK_SOCKET, BATON_PROGRESS_CALLER, 0, false},
 };
 const unsigned kinds_count = sizeof(kinds) / sizeof(kinds[0]);
 const struct kind *const plain_shm = &kinds[0];
