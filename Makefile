@@ -3,6 +3,7 @@
 # meson.build, which also works alone: meson setup build && ninja -C build
 
 BURST_SECONDS ?= 15
+PEERS_ROUNDS ?= 7
 
 SANITIZED = unit conform scenario fault
 PURE = util wire layout core pool
@@ -14,6 +15,8 @@ help:
 	@echo 'make test-sanitize  build with clang and run the tests under ASan, UBSan and TSan'
 	@echo 'make test-valgrind  run the unit tests of the pure code under valgrind'
 	@echo 'make bench          measure, next to baselines of the same run'
+	@echo 'make bench-peers    the same workload through NIXL, Mooncake, UCX and ZeroMQ, in turns'
+	@echo 'make bench-scale    handoffs in flight, links, blocks: see what grows, and how'
 	@echo 'make sim            run the simulator for 2 minutes'
 	@echo 'make campaign       run a million seeds of it'
 	@echo 'make mutants        build bugs in, and see that the checkers find each'
@@ -44,6 +47,13 @@ test-valgrind: setup-valgrind build
 bench: build
 	build/baton bench
 
+bench-peers: setup-peers build build-peers/venv/.ready build-peers/programs/build.ninja
+	ninja -C build-peers/programs
+	build-peers/venv/bin/python -B bench/peers/run.py --rounds $(PEERS_ROUNDS)
+
+bench-scale: build
+	build/scale --json build/scale.json
+
 sim: build
 	build/baton sim --minutes 2
 
@@ -57,7 +67,7 @@ coverage: build-coverage/build.ninja
 	scripts/coverage build-coverage
 
 clean:
-	rm -rf build build-asan build-tsan build-coverage
+	rm -rf build build-asan build-tsan build-coverage build-peers
 
 build/build.ninja: setup-build
 	@test -f $@ || CC=gcc CXX=g++ meson setup build -Dwerror=true -Dcli=enabled
@@ -75,9 +85,18 @@ build-coverage/build.ninja: setup-build
 	@test -f $@ || CC=gcc CXX=g++ meson setup build-coverage -Dwerror=true -Dcli=enabled \
 		-Dbuildtype=debug -Db_coverage=true
 
-setup-build setup-sanitize setup-valgrind:
+build-peers/programs/build.ninja: setup-peers
+	@test -f $@ || CC=gcc meson setup build-peers/programs bench -Dwerror=true
+
+build-peers/venv/.ready: bench/peers/requirements.txt
+	rm -rf build-peers/venv
+	python3 -m venv build-peers/venv
+	build-peers/venv/bin/pip install -q --no-deps --disable-pip-version-check -r $<
+	@touch $@
+
+setup-build setup-sanitize setup-valgrind setup-peers:
 	@scripts/setup $(@:setup-%=%)
 
 .PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants coverage clean
-.PHONY: setup-build setup-sanitize setup-valgrind
+.PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale
 .NOTPARALLEL:

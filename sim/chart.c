@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The last things that happened, as a sequence chart that a person can read, and as JSON. */
+/* The last things that happened, as a sequence chart that a person can read, and as JSON.  PING and
+ * PONG are left out: they would fill it. */
 #include "sim/world.h"
 
 #include <inttypes.h>
@@ -10,8 +11,12 @@ enum { COLUMN = 26 };
 void chart_note(struct sim *s, unsigned from, unsigned to, unsigned frame, const char *text,
                 uint64_t id, uint64_t number)
 {
-    struct mark *m = &s->chart.mark[s->chart.count++ % CHART_MAX];
+    struct mark *m;
 
+    if (frame == FRAME_PING || frame == FRAME_PONG) {
+        return;
+    }
+    m = &s->chart.mark[s->chart.count++ % CHART_MAX];
     *m = (struct mark){.time = s->world->now,
                        .from = (uint8_t)from,
                        .to = (uint8_t)to,
