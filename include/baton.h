@@ -275,8 +275,10 @@ struct baton_engine_options {
     uint64_t inflight_bytes_max; /* most bytes of all windows under way; default 16 MiB */
     unsigned attempts_max;       /* leases of one offer, all slots together; default 64 */
     uint32_t
-        link_timeout_ms;    /* a TCP link without an answer for this long is closed; default 5000 */
-    uint32_t doubt_ms;      /* not quiet this long after the outcome: tell so; default 100 */
+        link_timeout_ms; /* a TCP link without an answer for this long is closed; default 5000 */
+    uint32_t doubt_ms;   /* not quiet this long after the outcome: tell so; default 100 */
+    int spin_us; /* most microseconds that the driver looks for work before it sleeps; how many it
+                    does follows from how soon work came lately.  Default 100; -1: none */
     const char *stats_path; /* Unix socket that answers each connection with the stats as JSON;
                                default none */
     baton_log_fn on_log;

@@ -43,6 +43,8 @@ enum {
     ENGINE_FDS_MAX = 4,            /* descriptors that a link has received and not used */
     ENGINE_HANDSHAKE_MS = 5000,    /* a connection that has not said who it is by then is closed */
     ENGINE_WINDOW_BYTES_MAX = 1 << 30, /* upper limit of window_bytes, whichever engine's */
+    ENGINE_SPIN_US_MAX = 100000,       /* upper limit of spin_us */
+    ENGINE_SPIN_US_FIRST = 10,         /* a driver that begins to spin begins with so much */
     ENGINE_TICK_MS = 50,           /* housekeeping: handshakes, background check of free blocks */
     ENGINE_SCAN_BYTES = 256 << 10, /* checked in one housekeeping round, of each pool */
 };
@@ -283,6 +285,7 @@ struct baton_engine {
     struct core *core;
     struct core_actions *actions;
     bool applying;
+    uint64_t spin_us; /* how long it looks for work before it sleeps */
     uint64_t applied; /* events but for the passing of time, and actions */
     bool closed;      /* all handoffs were told that the engine closes */
     struct epoll_event batch[ENGINE_EVENTS_MAX];
@@ -424,6 +427,8 @@ int rings_read(struct connection *connection);
 void rings_ready(struct connection *connection);
 /* Reads the rings of hot links; true: something came. */
 bool rings_poll(baton_engine *engine);
+/* Whether a hot link's ring has bytes. */
+bool rings_have(const baton_engine *engine);
 /* Before the driver sleeps, or may: tell the peers to ring.  `leave`: it does not look again before
  * they do.  False: there is something to read. */
 bool rings_rest(baton_engine *engine, bool leave);

@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -306,14 +307,52 @@ static bool progress(baton_engine *engine)
     return more;
 }
 
+static int look(baton_engine *engine)
+{
+    return epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
+}
+
+/* Looks for work as long as lately was worth it.  True: there is some, `*ret_count` events of it.
+ */
+static bool spin(baton_engine *engine, int *ret_count)
+{
+    uint64_t end_us = engine->spin_us ? clock_now_us() + engine->spin_us : 0;
+
+    while (clock_now_us() < end_us) {
+        sched_yield();
+        *ret_count = look(engine);
+        if (*ret_count != 0 || atomic_load(&engine->woken) || rings_have(engine)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A sleep that was short would have been better spent spinning; a long one was right, and the
+ * spinning before it was not. */
+static void adapt_spin(baton_engine *engine, uint64_t slept_us)
+{
+    uint64_t most = (uint64_t)engine->options.spin_us;
+
+    if (slept_us > most) {
+        engine->spin_us = engine->spin_us / 2 < ENGINE_SPIN_US_FIRST ? 0 : engine->spin_us / 2;
+        return;
+    }
+    engine->spin_us = engine->spin_us ? engine->spin_us * 2 : ENGINE_SPIN_US_FIRST;
+    engine->spin_us = engine->spin_us < most ? engine->spin_us : most;
+}
+
 static int wait_events(baton_engine *engine, int timeout_ms)
 {
-    int count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
+    int count = look(engine);
 
-    if (count == 0 && timeout_ms != 0 && may_sleep(engine, true)) {
+    if (count == 0 && timeout_ms != 0 && !spin(engine, &count) && may_sleep(engine, true)) {
+        uint64_t from_us = clock_now_us();
+
         stats_publish(engine, true);
         count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
-                           wait_ms(engine, timeout_ms, clock_now_us()));
+                           wait_ms(engine, timeout_ms, from_us));
+        adapt_spin(engine, clock_now_us() - from_us);
     }
     atomic_store(&engine->asleep, false);
     return count;

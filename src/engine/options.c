@@ -65,6 +65,7 @@ static baton_err check_options(const struct baton_engine_options *o, struct bato
         {"inflight_bytes_max", o->inflight_bytes_max, 4096, UINT64_C(1) << 40},
         {"attempts_max", o->attempts_max, 1, 1U << 30},
         {"link_timeout_ms", o->link_timeout_ms, 1, 86400000},
+        {"spin_us", (uint64_t)o->spin_us, 0, ENGINE_SPIN_US_MAX},
     };
 
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
@@ -109,6 +110,7 @@ baton_err options_copy(struct baton_engine_options *ret_options,
     o.attempts_max = or_default(o.attempts_max, 64);
     o.link_timeout_ms = or_default(o.link_timeout_ms, 5000);
     o.doubt_ms = or_default(o.doubt_ms, 100);
+    o.spin_us = o.spin_us == 0 ? 100 : o.spin_us == -1 ? 0 : o.spin_us;
     *ret_options = o;
     return check_options(&o, ret_error);
 }

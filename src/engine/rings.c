@@ -237,6 +237,18 @@ bool rings_poll(baton_engine *engine)
     return came;
 }
 
+bool rings_have(const baton_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->hot_count; i++) {
+        const struct engine_link *link = &engine->links[engine->hot[i]];
+
+        if (ring_has(&link->control.rings->in) && core_link_reads(engine->core, link->number)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool rings_rest(baton_engine *engine, bool leave)
 {
     bool quiet = true;

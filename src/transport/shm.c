@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "transport/movers.h"
+#include "transport/slice.h"
 #include "transport/transport.h"
 #include "util/assert.h"
 #include "util/error.h"
@@ -22,7 +23,8 @@ struct transport {
     struct transport_host host; /* copied */
     struct transport_options options;
     struct movers *movers;
-    struct window_list returning; /* quiet, about to be given back */
+    struct window_list returning;   /* quiet, about to be given back */
+    struct transport_window *small; /* to be copied by progress() itself; NULL */
     unsigned links;
     unsigned windows; /* posted and not given back */
     bool complained;  /* that movers are needed; said once */
@@ -121,6 +123,7 @@ static void shm_destroy(struct transport *transport)
     }
     BATON_ASSERT(transport->links == 0);
     BATON_ASSERT(transport->windows == 0);
+    BATON_ASSERT(!transport->small);
     movers_destroy(transport->movers);
     free(transport);
 }
@@ -145,6 +148,40 @@ static baton_err shm_link_open(struct transport *transport, const struct transpo
     return BATON_OK;
 }
 
+/*
+ * A window of one slice is copied sooner than a mover is woken, so the driving thread copies it:
+ * one at a time, and none that could block.
+ */
+static bool is_small(const struct transport *transport, const struct transport_window *window)
+{
+    return !transport->small && transport->options.movers > 0 &&
+           window->length <= transport->options.slice_bytes && !window->region->process;
+}
+
+static void small_copy(struct transport *transport)
+{
+    static const atomic_bool never;
+    struct transport_window *window = transport->small;
+
+    if (window) {
+        transport->small = NULL;
+        slice_copy(window, transport->options.slice_bytes, &never);
+        window_list_push(&transport->returning, window);
+    }
+}
+
+static void small_stop(struct transport *transport, const struct transport_link *link,
+                       const uint64_t *fetch_id)
+{
+    struct transport_window *window = transport->small;
+
+    if (window && window->link == link && (!fetch_id || window->fetch_id == *fetch_id)) {
+        transport->small = NULL;
+        window->status = TRANSPORT_ABORTED;
+        window_list_push(&transport->returning, window);
+    }
+}
+
 /* A mover that copies for this link does not look at it, so the link may be closed meanwhile. */
 static void shm_link_close(struct transport_link *link)
 {
@@ -152,6 +189,7 @@ static void shm_link_close(struct transport_link *link)
 
     BATON_ASSERT(!link->closed);
     movers_stop(transport->movers, link, NULL, &transport->returning);
+    small_stop(transport, link, NULL);
     /* One more "window", so that the link outlives the last give_back() of this call. */
     link->windows++;
     link->closed = true;
@@ -172,7 +210,12 @@ static void shm_post(struct transport_window *window)
     link->windows++;
     window->landed = 0;
     plan_cursor_init(&window->cursor, window->plan, window->offset, window->length);
-    movers_post(transport->movers, window);
+    if (is_small(transport, window)) {
+        transport->small = window;
+        transport->host.wake(transport->host.arg);
+    } else {
+        movers_post(transport->movers, window);
+    }
 }
 
 static void shm_stop(struct transport_link *link, uint64_t fetch_id)
@@ -180,6 +223,7 @@ static void shm_stop(struct transport_link *link, uint64_t fetch_id)
     struct transport *transport = link->transport;
 
     movers_stop(transport->movers, link, &fetch_id, &transport->returning);
+    small_stop(transport, link, &fetch_id);
     give_back_all(transport);
 }
 
@@ -187,6 +231,7 @@ static bool shm_progress(struct transport *transport)
 {
     bool more = transport->options.movers == 0 && movers_step(transport->movers);
 
+    small_copy(transport);
     movers_collect(transport->movers, &transport->returning);
     give_back_all(transport);
     return more;

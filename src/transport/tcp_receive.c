@@ -216,7 +216,8 @@ static void heed_flag(struct transport_link *link)
     }
 }
 
-void tcp_sink_receive(struct transport_link *link)
+/* One call.  True: it took only the head of an answer, whose payload is on its way. */
+static bool receive(struct transport_link *link)
 {
     const struct transport_host *host = &link->transport->host;
     struct reading reading;
@@ -224,17 +225,28 @@ void tcp_sink_receive(struct transport_link *link)
 
     heed_flag(link);
     if (link->state != TCP_OPEN) {
-        return;
+        return false;
     }
     prepare(link, &reading);
     length = readv(link->watch.fd, reading.iov, reading.count);
     if (length < 0) {
         read_failed(link, errno);
-    } else if (length == 0) {
+        return false;
+    }
+    if (length == 0) {
         read_ended(link);
-    } else {
-        count(link, &reading, (uint64_t)length);
-        host->heard(host->arg, link->number);
-        parse(link);
+        return false;
+    }
+    count(link, &reading, (uint64_t)length);
+    host->heard(host->arg, link->number);
+    parse(link);
+    return reading.payload == 0 && link->state == TCP_OPEN &&
+           link->at_sink.expect == TCP_EXPECT_PAYLOAD;
+}
+
+void tcp_sink_receive(struct transport_link *link)
+{
+    if (receive(link)) {
+        receive(link);
     }
 }

@@ -77,13 +77,18 @@ bool ring_read(struct ring_end *end, void *ret_bytes, size_t room, size_t *ret_r
     return true;
 }
 
+bool ring_has(const struct ring_end *end)
+{
+    return atomic_load_explicit(&end->ring->head, memory_order_relaxed) != end->at;
+}
+
 bool ring_sleep(struct ring_end *end)
 {
     struct ring *ring = end->ring;
 
     atomic_store_explicit(&ring->reader_sleeps, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
-    return atomic_load_explicit(&ring->head, memory_order_relaxed) == end->at;
+    return !ring_has(end);
 }
 
 void ring_awake(struct ring_end *end)

@@ -51,6 +51,9 @@ bool ring_write(struct ring_end *end, const void *bytes, size_t length, size_t *
 bool ring_read(struct ring_end *end, void *ret_bytes, size_t room, size_t *ret_read,
                bool *ret_wake);
 
+/* Whether there are bytes to read, or the ring is broken. */
+bool ring_has(const struct ring_end *end);
+
 /* The reader will sleep: from here on the next byte wakes it.  False: there are bytes, or the ring
  * is broken; read on.  Either way a wake may come. */
 bool ring_sleep(struct ring_end *end);
