@@ -322,7 +322,7 @@ void engine_settle(baton_engine *engine)
         }
         if (engine->attention) {
             engine->attention = false;
-            for (uint32_t i = 0; i < engine->options.links_max; i++) {
+            for (uint32_t i = 0; i < engine->links_used; i++) {
                 if (engine->links[i].attention) {
                     attend(engine, &engine->links[i]);
                 }

@@ -394,7 +394,7 @@ static void stop_thread(baton_engine *engine)
 
 static void drop_links(baton_engine *engine)
 {
-    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+    for (uint32_t i = 0; i < engine->links_used; i++) {
         if (engine->links[i].core_knows) {
             link_lose(&engine->links[i], BATON_CAUSE_CLOSING);
         }

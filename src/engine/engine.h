@@ -297,7 +297,9 @@ struct baton_engine {
     uint64_t next_tick_us;
     uint64_t dials;
     struct engine_link *links; /* options.links_max */
-    uint32_t *hot;             /* links whose rings are looked at in each step */
+    uint32_t links_used;       /* those from here on were never used; and so with greeters */
+    unsigned greeters_used;
+    uint32_t *hot; /* links whose rings are looked at in each step */
     uint32_t hot_count;
     struct engine_link *flushing;
     struct connection greeters[ENGINE_GREETERS_MAX];

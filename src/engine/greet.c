@@ -70,6 +70,7 @@ static struct engine_link *unused_link(baton_engine *engine)
 
         if (!link->used) {
             link->used = true;
+            engine->links_used = i < engine->links_used ? engine->links_used : i + 1;
             link->core_knows = true; /* from the event on that follows */
             return link;
         }
@@ -185,7 +186,7 @@ static void bulk(struct connection *c, const struct frame_bulk *b, size_t used)
 {
     baton_engine *engine = c->engine;
 
-    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+    for (uint32_t i = 0; i < engine->links_used; i++) {
         struct engine_link *link = &engine->links[i];
         unsigned tcp = 0;
         struct transport_link *t;
@@ -266,6 +267,7 @@ static void greet_ready(struct transport_fd *watch, unsigned events)
     (void)events;
     for (unsigned i = 0; i < ENGINE_GREETERS_MAX && !c; i++) {
         c = engine->greeters[i].watch.fd < 0 ? &engine->greeters[i] : NULL;
+        engine->greeters_used = i < engine->greeters_used ? engine->greeters_used : i + 1;
     }
     if (!c) {
         listener_pause(listener); /* those that are here first, or the handshake clock, make room */
@@ -525,14 +527,14 @@ void greet_tick(baton_engine *engine, uint64_t now_us)
     for (unsigned i = 0; i < engine->listeners; i++) {
         listener_resume(&engine->listener[i]);
     }
-    for (unsigned i = 0; i < ENGINE_GREETERS_MAX; i++) {
+    for (unsigned i = 0; i < engine->greeters_used; i++) {
         struct connection *c = &engine->greeters[i];
 
         if (c->watch.fd >= 0 && now_us > c->since_us + ENGINE_HANDSHAKE_MS * 1000) {
             connection_close(c);
         }
     }
-    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+    for (uint32_t i = 0; i < engine->links_used; i++) {
         struct engine_link *link = &engine->links[i];
 
         if (link->core_knows && !link->up && link->control.watch.fd >= 0 &&

@@ -49,7 +49,7 @@ void connection_close(struct connection *c)
 /* Room for `more` bytes behind the `length` that are there.  False: no memory. */
 static bool grow(unsigned char **bytes, size_t *room, size_t length, size_t more)
 {
-    size_t want = *room ? *room : 4096;
+    size_t want = *room ? *room : length + more;
     unsigned char *grown;
 
     while (want < length + more) {

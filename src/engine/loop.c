@@ -235,12 +235,12 @@ static void tick(baton_engine *engine, uint64_t now_us)
  */
 static bool needs_tick(const baton_engine *engine)
 {
-    for (unsigned i = 0; i < ENGINE_GREETERS_MAX; i++) {
+    for (unsigned i = 0; i < engine->greeters_used; i++) {
         if (engine->greeters[i].watch.fd >= 0) {
             return true;
         }
     }
-    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+    for (uint32_t i = 0; i < engine->links_used; i++) {
         if (engine->links[i].core_knows && !engine->links[i].up) {
             return true;
         }
@@ -277,11 +277,10 @@ static int wait_ms(const baton_engine *engine, int timeout_ms, uint64_t now_us)
     return timeout_ms < 0 || wait < (uint64_t)timeout_ms ? (int)wait : timeout_ms;
 }
 
-/* For a caller that sleeps on our descriptor: make it readable when the next clock runs out, or
- * now. */
-static void set_timer(baton_engine *engine, bool busy)
+/* For a caller that sleeps on our descriptor: make it readable when the next clock runs out. */
+static void set_timer(baton_engine *engine)
 {
-    uint64_t due = busy ? 1 : next_deadline(engine);
+    uint64_t due = next_deadline(engine);
     struct itimerspec at = {0};
 
     /* Too early does no harm: the step that it causes sets it anew. */
@@ -396,7 +395,10 @@ void loop_step(baton_engine *engine, int timeout_ms)
     if (atomic_load(&engine->fd_taken)) {
         /* The caller may sleep on the descriptor until the next step. */
         stats_publish(engine, true);
-        set_timer(engine, !may_sleep(engine, false) || busy);
+        set_timer(engine);
+        if (!may_sleep(engine, false) || busy) {
+            loop_wake(engine);
+        }
     } else {
         stats_publish(engine, false);
     }

@@ -63,7 +63,7 @@ static void publish(baton_engine *engine)
     p->counts = engine->counts;
     core_counts(engine->core, &p->core);
     core_gauges(engine->core, &p->gauges);
-    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+    for (uint32_t i = 0; i < engine->links_used; i++) {
         publish_link(&engine->links[i], &p->link[i]);
     }
     pthread_mutex_unlock(&engine->stats_lock);

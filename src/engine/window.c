@@ -321,7 +321,7 @@ void serve_stop(baton_engine *engine, const struct core_action *a)
 {
     /* The slot may have been leased over several links in its life; the attempt is on one of them.
      */
-    for (uint32_t i = 0; i < engine->options.links_max; i++) {
+    for (uint32_t i = 0; i < engine->links_used; i++) {
         const struct engine_link *link = &engine->links[i];
         struct transport_link *t =
             link->used ? link->transport[transport_index(engine, serving)] : NULL;

@@ -342,20 +342,24 @@ void movers_collect(struct movers *movers, struct window_list *list)
 bool movers_step(struct movers *movers)
 {
     struct transport_window *window = movers->queue.first;
-    bool more;
+    uint64_t left = movers->options.slice_bytes;
 
     BATON_ASSERT(movers->options.count == 0);
-    if (!window) {
-        return false;
+    while (window && left > 0) {
+        uint64_t landed = window->landed;
+        bool more = false;
+
+        if (window->region->process) {
+            window->status = TRANSPORT_FAILED;
+        } else {
+            more = slice_copy(window, (uint32_t)left, &movers->mover[0].abort);
+        }
+        landed = window->landed - landed;
+        left -= landed < left ? landed : left;
+        if (!more) {
+            window_list_push(&movers->done, queue_pop(movers));
+        }
+        window = movers->queue.first;
     }
-    if (window->region->process) {
-        window->status = TRANSPORT_FAILED;
-        more = false;
-    } else {
-        more = slice_copy(window, movers->options.slice_bytes, &movers->mover[0].abort);
-    }
-    if (!more) {
-        window_list_push(&movers->done, queue_pop(movers));
-    }
-    return movers->queue.first != NULL;
+    return window != NULL;
 }

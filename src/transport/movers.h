@@ -54,7 +54,7 @@ void movers_stop(struct movers *movers, const struct transport_link *link, const
 void movers_collect(struct movers *movers, struct window_list *list);
 
 /*
- * Without threads: copy one slice of the oldest window.  A window of another process fails, since
+ * Without threads: copy one slice, of the oldest windows.  A window of another process fails, since
  * its memory may block the caller.  True: more is queued.
  */
 bool movers_step(struct movers *movers);
