@@ -14,6 +14,7 @@ help:
 	@echo 'make test           build with gcc and run every test'
 	@echo 'make test-sanitize  build with clang and run the tests under ASan, UBSan and TSan'
 	@echo 'make test-valgrind  run the unit tests of the pure code under valgrind'
+	@echo 'make check-instructions  count what fixed scenarios execute; UPDATE=--update accepts'
 	@echo 'make bench          measure, next to baselines of the same run'
 	@echo 'make bench-peers    the same workload through NIXL, Mooncake, UCX and ZeroMQ, in turns'
 	@echo 'make bench-scale    handoffs in flight, links, blocks: see what grows, and how'
@@ -43,6 +44,9 @@ test-sanitize: build-asan/build.ninja build-tsan/build.ninja
 test-valgrind: setup-valgrind build
 	@scripts/run-tests --slowness 30 $(PURE:%=--suite %) build \
 		--wrapper 'valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes'
+
+check-instructions: setup-valgrind build
+	@scripts/check-instructions build/instructions $(UPDATE)
 
 bench: build
 	build/baton bench
@@ -86,7 +90,7 @@ build-coverage/build.ninja: setup-build
 		-Dbuildtype=debug -Db_coverage=true
 
 build-peers/programs/build.ninja: setup-peers
-	@test -f $@ || CC=gcc meson setup build-peers/programs bench -Dwerror=true
+	@test -f $@ || CC=gcc meson setup build-peers/programs bench/peers -Dwerror=true
 
 build-peers/venv/.ready: bench/peers/requirements.txt
 	rm -rf build-peers/venv
@@ -99,4 +103,5 @@ setup-build setup-sanitize setup-valgrind setup-peers:
 
 .PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants coverage clean
 .PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale
+.PHONY: check-instructions
 .NOTPARALLEL:
