@@ -87,12 +87,7 @@ void conn_close(struct sim *s, unsigned number, unsigned end, bool silent)
         return;
     }
     c->eof[!end] = true;
-    if (c->blocked[!end]) {
-        /* It does not read while its answers wait to leave; writing them fails now, which ends it.
-         */
-        c->blocked[!end] = false;
-        c->queue[!end].count = 0;
-    }
+    c->blocked[!end] = false;
     if (c->queue[!end].count > 0 && chance(&s->world->network, 300)) {
         c->queue[!end].count = below(&s->world->network, c->queue[!end].count); /* a reset */
     }
@@ -446,6 +441,13 @@ void conn_deliver(struct sim *s, const struct event *e)
     }
     if (c->link[end] >= 0 && n->links[c->link[end]].up &&
         !core_link_reads(n->core, (uint32_t)c->link[end])) {
+        if (c->eof[end]) {
+            /* It does not read while its answers wait to leave; writing them fails, which ends it.
+             */
+            c->queue[end].count = 0;
+            ended(s, e->a, end);
+            return;
+        }
         c->blocked[end] = true;
         return;
     }
