@@ -44,6 +44,8 @@ enum {
     ENGINE_HANDSHAKE_MS = 5000,    /* a connection that has not said who it is by then is closed */
     ENGINE_WINDOW_BYTES_MAX = 1 << 30, /* upper limit of window_bytes, whichever engine's */
     ENGINE_SPIN_US_MAX = 100000,       /* upper limit of spin_us */
+    ENGINE_SPIN_TURN_US = 50,          /* a turn lost for longer went to somebody busy */
+    ENGINE_SPIN_PAUSE_US = 1000000,    /* then nothing is spun for so long */
     ENGINE_SPIN_US_FIRST = 10,         /* a driver that begins to spin begins with so much */
     ENGINE_TICK_MS = 50,           /* housekeeping: handshakes, background check of free blocks */
     ENGINE_SCAN_BYTES = 256 << 10, /* checked in one housekeeping round, of each pool */
@@ -285,9 +287,10 @@ struct baton_engine {
     struct core *core;
     struct core_actions *actions;
     bool applying;
-    uint64_t spin_us; /* how long it looks for work before it sleeps */
-    uint64_t applied; /* events but for the passing of time, and actions */
-    bool closed;      /* all handoffs were told that the engine closes */
+    uint64_t spin_us;      /* how long it looks for work before it sleeps */
+    uint64_t spin_from_us; /* not before that time */
+    uint64_t applied;      /* events but for the passing of time, and actions */
+    bool closed;           /* all handoffs were told that the engine closes */
     struct epoll_event batch[ENGINE_EVENTS_MAX];
     int batch_count;       /* events of the batch being looked at */
     bool framed;           /* the last step built a frame */

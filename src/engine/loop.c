@@ -311,17 +311,28 @@ static int look(baton_engine *engine)
     return epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX, 0);
 }
 
-/* Looks for work as long as lately was worth it.  True: there is some, `*ret_count` events of it.
+/*
+ * Looks for work as long as lately was worth it, and lets others on this processor go first: they
+ * may be those who bring it.  Who gets it back late shares it with somebody busy, and sleeps for a
+ * while instead: a sleeper is woken sooner than it gets its turn.  True: there is work,
+ * `*ret_count` events of it.
  */
 static bool spin(baton_engine *engine, int *ret_count)
 {
-    uint64_t end_us = engine->spin_us ? clock_now_us() + engine->spin_us : 0;
+    uint64_t now_us = engine->spin_us ? clock_now_us() : 0, end_us = now_us + engine->spin_us;
 
-    while (clock_now_us() < end_us) {
+    while (now_us < end_us) {
+        uint64_t before_us = now_us;
+
         sched_yield();
         *ret_count = look(engine);
         if (*ret_count != 0 || atomic_load(&engine->woken) || rings_have(engine)) {
             return true;
+        }
+        now_us = clock_now_us();
+        if (now_us - before_us > ENGINE_SPIN_TURN_US) {
+            engine->spin_us = 0;
+            engine->spin_from_us = now_us + ENGINE_SPIN_PAUSE_US;
         }
     }
     return false;
@@ -329,11 +340,11 @@ static bool spin(baton_engine *engine, int *ret_count)
 
 /* A sleep that was short would have been better spent spinning; a long one was right, and the
  * spinning before it was not. */
-static void adapt_spin(baton_engine *engine, uint64_t slept_us)
+static void adapt_spin(baton_engine *engine, uint64_t slept_us, uint64_t now_us)
 {
     uint64_t most = (uint64_t)engine->options.spin_us;
 
-    if (slept_us > most) {
+    if (slept_us > most || now_us < engine->spin_from_us) {
         engine->spin_us = engine->spin_us / 2 < ENGINE_SPIN_US_FIRST ? 0 : engine->spin_us / 2;
         return;
     }
@@ -346,12 +357,13 @@ static int wait_events(baton_engine *engine, int timeout_ms)
     int count = look(engine);
 
     if (count == 0 && timeout_ms != 0 && !spin(engine, &count) && may_sleep(engine, true)) {
-        uint64_t from_us = clock_now_us();
+        uint64_t from_us = clock_now_us(), now_us;
 
         stats_publish(engine, true);
         count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
                            wait_ms(engine, timeout_ms, from_us));
-        adapt_spin(engine, clock_now_us() - from_us);
+        now_us = clock_now_us();
+        adapt_spin(engine, now_us - from_us, now_us);
     }
     atomic_store(&engine->asleep, false);
     return count;
