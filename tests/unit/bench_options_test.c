@@ -58,8 +58,13 @@ TEST(bench_options_defaults)
           options.wanted[BENCH_PROCESS]);
     CHECK(options.sizes == 3 && options.block_bytes[0] == 16384 &&
           options.block_bytes[2] == 262144);
-    CHECK(options.bytes == 256 << 20 && options.handoffs == 4 && options.runs == 7);
-    CHECK(options.movers == 1 && !options.json_path && options.channel == -1);
+    CHECK(options.bytes == 256 << 20 && options.runs == 7 && options.cancel_handoffs == 128);
+    CHECK(options.handoffs_count == 1 && options.handoffs[0] == 4);
+    for (unsigned i = 0; i < BENCH_SECTIONS; i++) {
+        CHECK(options.sections[i]);
+    }
+    CHECK(options.movers_count == 1 && options.movers[0] == 1 && !options.json_path &&
+          options.channel == -1);
     free(message);
 }
 
@@ -69,15 +74,32 @@ TEST(bench_options_taken)
     struct bench_options options;
     char *message;
 
-    CHECK(read_options(WORDS("--transport", "tcp", "--block-bytes", "4KiB,1m", "--bytes", "8MiB",
-                             "--handoffs=2", "--runs=3", "--movers=0", "--json=x"),
+    CHECK(read_options(WORDS("--transport", "tcp", "--block-bytes", "4KiB,1m", "--bytes", "512MiB",
+                             "--handoffs=2,256", "--runs=3", "--movers=0,2", "--json=x"),
                        &options, &message) == -1);
     CHECK(!options.all && options.wanted[BENCH_TCP] && !options.wanted[BENCH_SHM] &&
           !options.wanted[BENCH_PROCESS]);
     CHECK(options.sizes == 2 && options.block_bytes[0] == 4096 &&
           options.block_bytes[1] == 1 << 20);
-    CHECK(options.bytes == 8 << 20 && options.handoffs == 2 && options.runs == 3);
-    CHECK(options.movers == 0 && !strcmp(options.json_path, "x"));
+    CHECK(options.bytes == 512 << 20 && options.runs == 3);
+    CHECK(options.handoffs_count == 2 && options.handoffs[1] == 256);
+    CHECK(options.movers_count == 2 && options.movers[0] == 0 && options.movers[1] == 2);
+    CHECK(!strcmp(options.json_path, "x"));
+    free(message);
+}
+
+/* A part of it alone. */
+TEST(bench_options_sections)
+{
+    struct bench_options options;
+    char *message;
+
+    CHECK(read_options(WORDS("--only", "latency,idle", "--cancel-handoffs", "1"), &options,
+                       &message) == -1);
+    CHECK(options.sections[BENCH_LATENCY] && options.sections[BENCH_IDLE]);
+    CHECK(!options.sections[BENCH_THROUGHPUT] && !options.sections[BENCH_POST] &&
+          !options.sections[BENCH_CANCEL]);
+    CHECK(options.cancel_handoffs == 1);
     free(message);
 }
 
@@ -88,10 +110,13 @@ TEST(bench_options_refused)
     CHECK(refused(WORDS("--block-bytes", "16KiB,"), "--block-bytes"));
     CHECK(refused(WORDS("--block-bytes", "1001"), "not a multiple of 8"));
     CHECK(refused(WORDS("--block-bytes", "8"), "--block-bytes"));
-    CHECK(refused(WORDS("--block-bytes", "1k,2k,3k,4k,5k,6k,7k,8k,9k"), "at most 8"));
+    CHECK(refused(WORDS("--block-bytes", "1k,2k,3k,4k,5k,6k,7k,8k,9k,1m"), "at most 9"));
     CHECK(refused(WORDS("--bytes", "lots"), "--bytes"));
     CHECK(refused(WORDS("--handoffs", "0"), "--handoffs"));
-    CHECK(refused(WORDS("--handoffs", "65"), "--handoffs"));
+    CHECK(refused(WORDS("--handoffs", "257"), "--handoffs"));
+    CHECK(refused(WORDS("--handoffs", "4,,8"), "--handoffs"));
+    CHECK(refused(WORDS("--only", "everything"), "--only"));
+    CHECK(refused(WORDS("--cancel-handoffs", "0"), "--cancel-handoffs"));
     CHECK(refused(WORDS("--runs", "-1"), "--runs"));
     CHECK(refused(WORDS("--movers", "17"), "--movers"));
     CHECK(refused(WORDS("--nonsense"), "baton bench --help"));
@@ -103,5 +128,15 @@ TEST(bench_options_refused)
 TEST(bench_options_refused_together)
 {
     CHECK(refused(WORDS("--bytes", "1MiB", "--block-bytes", "1MiB"), "one block"));
-    CHECK(refused(WORDS("--bytes", "1GiB", "--block-bytes", "64"), "larger blocks"));
+    CHECK(refused(WORDS("--bytes", "4MiB", "--block-bytes", "64KiB", "--handoffs", "64,65"),
+                  "one block"));
+}
+
+/* A handoff has as many blocks as its share of the bytes, within what it may have. */
+TEST(bench_options_blocks_of_a_handoff)
+{
+    CHECK(bench_blocks_each(256 << 20, 16 << 10, 4) == 4096);
+    CHECK(bench_blocks_each(UINT64_C(1) << 30, 256, 4) == 1 << 17);
+    CHECK(bench_blocks_each(1 << 20, 16 << 10, 128) == 1);
+    CHECK(bench_movers(BENCH_PROCESS, 0) == 1 && bench_movers(BENCH_SHM, 0) == 0);
 }

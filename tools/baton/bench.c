@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `baton bench`: which configurations are measured, in which order, and what becomes of the
- * results.  bench_pair.c has the two processes, bench_baseline.c what they are compared with,
- * bench_latency.c the times of single things.
+ * results.  Each section has a file: bench_throughput.c, bench_post.c, bench_latency.c,
+ * bench_cancel.c; bench_pair.c has the two processes that they all measure.
  */
 #include "bench.h"
-#include "bench_baseline.h"
+#include "bench_cancel.h"
 #include "bench_latency.h"
+#include "bench_machine.h"
 #include "bench_pair.h"
+#include "bench_post.h"
 #include "bench_report.h"
+#include "bench_sweep.h"
+#include "bench_throughput.h"
 #include "command.h"
 
 #include "baton.h"
@@ -16,127 +20,17 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
-/* One configuration, set up in two processes. */
-struct station {
-    struct pair pair;
-    struct baseline baseline;
-    struct watched watched[BENCH_HANDOFFS_MAX];
-    unsigned watched_made;
+/* What the sections share. */
+struct bench {
+    struct bench_options options;
+    struct machine machine;
+    struct raw_choice choices[RAW_PLACES];
+    FILE *table; /* standard output, or standard error where the JSON goes to the former */
+    FILE *file;  /* NULL: no JSON is wanted */
+    struct bench_json json;
 };
-
-static baton_err station_init(struct station *station, const struct bench_setup *setup,
-                              struct baton_error *ret_error)
-{
-    baton_err err = BATON_OK;
-
-    memset(station, 0, sizeof(*station));
-    while (station->watched_made < setup->handoffs && !err) {
-        err = watched_init(&station->watched[station->watched_made], ret_error);
-        station->watched_made += !err;
-    }
-    if (!err) {
-        err = pair_start(&station->pair, setup, ret_error);
-    }
-    if (!err) {
-        err = baseline_init(&station->baseline, &station->pair, ret_error);
-        if (err) {
-            pair_end(&station->pair, NULL);
-        }
-    }
-    for (unsigned i = 0; err && i < station->watched_made; i++) {
-        watched_fini(&station->watched[i]);
-    }
-    return err;
-}
-
-static baton_err station_fini(struct station *station, struct baton_error *ret_error)
-{
-    baton_err err;
-
-    baseline_fini(&station->baseline, &station->pair);
-    err = pair_end(&station->pair, ret_error);
-    for (unsigned i = 0; i < station->watched_made; i++) {
-        watched_fini(&station->watched[i]);
-    }
-    return err;
-}
-
-static baton_err move(struct station *station, bool ours, double *ret_seconds,
-                      struct baton_error *ret_error)
-{
-    return ours ? pair_move(&station->pair, station->watched, ret_seconds, ret_error)
-                : baseline_move(&station->baseline, &station->pair, ret_seconds, ret_error);
-}
-
-/* One move, with its rate and its CPU time. */
-static baton_err timed_move(struct station *station, bool ours, struct bench_row *row,
-                            double *ret_rate, struct baton_error *ret_error)
-{
-    const struct bench_setup *setup = &station->pair.side.setup;
-    double bytes = (double)setup->blocks * (double)setup->block_bytes;
-    double seconds = 0, cpu_before = 0, cpu_after = 0;
-    baton_err err = pair_usage(&station->pair, &cpu_before, ret_error);
-
-    if (!err) {
-        err = move(station, ours, &seconds, ret_error);
-    }
-    if (!err) {
-        err = pair_usage(&station->pair, &cpu_after, ret_error);
-    }
-    if (!err) {
-        *ret_rate = bytes / 1e9 / seconds;
-        samples_add(ours ? &row->ours : &row->baseline, *ret_rate);
-        samples_add(ours ? &row->cpu : &row->baseline_cpu,
-                    (cpu_after - cpu_before) / (bytes / (1 << 30)));
-    }
-    return err;
-}
-
-/* Each way once, untimed, into wiped blocks: touches all memory and proves that both do the same.
- */
-static baton_err both_verify(struct station *station, struct baton_error *ret_error)
-{
-    baton_err err = BATON_OK;
-
-    for (unsigned ours = 0; ours < 2 && !err; ours++) {
-        double seconds;
-
-        side_wipe(&station->pair.side);
-        err = move(station, ours, &seconds, ret_error);
-        if (!err) {
-            err = side_verify(&station->pair.side, ours ? "handoffs" : "baseline", ret_error);
-        }
-    }
-    return err;
-}
-
-static baton_err row_measure(const struct bench_setup *setup, unsigned runs, struct bench_row *row,
-                             struct baton_error *ret_error)
-{
-    static struct station station;
-    baton_err end_err, err = station_init(&station, setup, ret_error);
-
-    if (err) {
-        return err;
-    }
-    err = both_verify(&station, ret_error);
-    for (unsigned run = 0; run < runs && !err; run++) {
-        double rates[2] = {0};
-
-        /* Who comes first changes, so that a machine that slows down favours neither. */
-        for (unsigned turn = 0; turn < 2 && !err; turn++) {
-            bool ours = turn == run % 2;
-
-            err = timed_move(&station, ours, row, &rates[ours], ret_error);
-        }
-        if (!err) {
-            samples_add(&row->paired, rates[true] / rates[false]);
-        }
-    }
-    end_err = station_fini(&station, err ? NULL : ret_error);
-    return err ? err : end_err;
-}
 
 /* What the machine refuses is not a failed check. */
 static int exit_code_of(baton_err err)
@@ -153,73 +47,169 @@ static int exit_code_of(baton_err err)
     }
 }
 
-/* What is written while it runs. */
-struct report {
-    FILE *table; /* standard output, or standard error where the JSON goes to the former */
-    FILE *json;  /* NULL: none is wanted */
-    json_t *rows;
-    json_t *latencies;
-};
+static baton_err one_row(struct bench *bench, const struct bench_setup *setup,
+                         struct baton_error *ret_error)
+{
+    struct bench_row row;
+    baton_err err = throughput_measure(setup, bench->options.runs, bench->choices, &row, ret_error);
 
-static baton_err transport_rows(const struct bench_options *options, enum bench_transport transport,
-                                const struct report *report, struct baton_error *ret_error)
+    if (!err) {
+        report_row(&row, bench->table);
+        json_add_row(&bench->json, &row);
+    }
+    bench_row_fini(&row);
+    return err;
+}
+
+/* Movers copy for shm and its kin only. */
+static unsigned movers_count(const struct bench_options *options, enum bench_transport transport)
+{
+    return transport == BENCH_TCP ? 1 : options->movers_count;
+}
+
+static baton_err throughput(struct bench *bench, enum bench_transport transport,
+                            struct baton_error *ret_error)
+{
+    const struct bench_options *options = &bench->options;
+    unsigned movers = movers_count(options, transport);
+    unsigned rows = options->sizes * options->handoffs_count * movers;
+    baton_err err = BATON_OK;
+
+    if (transport == BENCH_TCP) {
+        err = sweep(options, bench->choices, ret_error);
+        if (!err) {
+            report_sweep(bench->choices, bench->table);
+            json_add_sweep(&bench->json, bench->choices);
+        }
+    }
+    for (unsigned i = 0; i < rows && !err; i++) {
+        unsigned handoffs =
+            (unsigned)options->handoffs[i / options->sizes % options->handoffs_count];
+        size_t block_bytes = options->block_bytes[i % options->sizes];
+        struct bench_setup setup = {
+            .transport = transport,
+            .handoffs = handoffs,
+            .movers = bench_movers(transport,
+                                   options->movers[i / options->sizes / options->handoffs_count]),
+            .block_bytes = block_bytes,
+            .blocks = bench_blocks_each(options->bytes, block_bytes, handoffs) * handoffs,
+            .seed = i + 1};
+
+        err = one_row(bench, &setup, ret_error);
+    }
+    return err;
+}
+
+static baton_err post(struct bench *bench, enum bench_transport transport,
+                      struct baton_error *ret_error)
+{
+    struct bench_post result;
+    baton_err err = post_measure(transport, &bench->options, &result, ret_error);
+
+    if (!err) {
+        report_post(&result, bench->table);
+        json_add_post(&bench->json, &result);
+    }
+    bench_post_fini(&result);
+    return err;
+}
+
+/* Over tcp, also with links as between two hosts. */
+static baton_err latency(struct bench *bench, enum bench_transport transport,
+                         struct baton_error *ret_error)
 {
     baton_err err = BATON_OK;
 
-    report_heading(options, transport, report->table);
-    for (unsigned i = 0; i < options->sizes && !err; i++) {
-        size_t each = options->bytes / options->block_bytes[i] / options->handoffs;
-        struct bench_setup setup = {.transport = transport,
-                                    .handoffs = options->handoffs,
-                                    .movers = options->movers,
-                                    .block_bytes = options->block_bytes[i],
-                                    .blocks = each * options->handoffs,
-                                    .seed = i + 1};
-        struct bench_row row = {.transport = transport,
-                                .block_bytes = options->block_bytes[i],
-                                .handoffs = options->handoffs};
+    for (unsigned link = 0; link < (transport == BENCH_TCP ? 2 : 1) && !err; link++) {
+        struct bench_latency result;
 
-        err = row_measure(&setup, options->runs, &row, ret_error);
+        err = latency_measure(transport, link, &bench->options, &result, ret_error);
         if (!err) {
-            report_row(&row, report->table);
-            json_array_append_new(report->rows, report_row_json(&row));
+            report_latency(&result, bench->table);
+            json_add_latency(&bench->json, &result);
         }
-        bench_row_fini(&row);
+        bench_latency_fini(&result);
     }
     return err;
 }
 
-static baton_err transport_times(const struct bench_options *options,
-                                 enum bench_transport transport, const struct report *report,
-                                 struct baton_error *ret_error)
+static baton_err cancel(struct bench *bench, enum bench_transport transport,
+                        struct baton_error *ret_error)
 {
-    struct bench_times times;
-    baton_err err = latency_measure(transport, options, &times, ret_error);
+    struct bench_cancels result;
+    baton_err err = cancels_measure(transport, &bench->options, &result, ret_error);
 
     if (!err) {
-        report_times(&times, report->table);
-        json_array_append_new(report->latencies, report_times_json(&times));
+        report_cancels(&result, bench->table);
+        json_add_cancels(&bench->json, &result);
     }
-    bench_times_fini(&times);
+    bench_cancels_fini(&result);
     return err;
 }
 
-/* Everything, transport by transport.  Returns an exit code. */
-static int measure(const struct bench_options *options, const struct report *report)
+static baton_err idle(struct bench *bench, enum bench_transport transport,
+                      struct baton_error *ret_error)
 {
-    for (unsigned transport = 0; transport < BENCH_TRANSPORTS; transport++) {
+    baton_err err = BATON_OK;
+
+    for (unsigned link = 0; link < (transport == BENCH_TCP ? 2 : 1) && !err; link++) {
+        struct bench_idle result;
+
+        err = idle_measure(transport, link, &bench->options, &result, ret_error);
+        if (!err) {
+            report_idle(&result, bench->table);
+            json_add_idle(&bench->json, &result);
+        }
+    }
+    return err;
+}
+
+static void heading(const struct bench *bench, enum bench_section section)
+{
+    switch (section) {
+    case BENCH_THROUGHPUT:
+        report_row_heading(&bench->options, bench->table);
+        break;
+    case BENCH_POST:
+        report_post_heading(bench->table);
+        break;
+    case BENCH_LATENCY:
+        report_latency_heading(bench->table);
+        break;
+    case BENCH_CANCEL:
+        report_cancels_heading(&bench->options, bench->table);
+        break;
+    default:
+        fputc('\n', bench->table);
+        break;
+    }
+}
+
+/* Section by section, transport by transport.  Returns an exit code. */
+static int measure(struct bench *bench)
+{
+    static baton_err (*const sections[BENCH_SECTIONS])(struct bench *, enum bench_transport,
+                                                       struct baton_error *) = {
+        [BENCH_THROUGHPUT] = throughput, [BENCH_POST] = post, [BENCH_LATENCY] = latency,
+        [BENCH_CANCEL] = cancel,         [BENCH_IDLE] = idle,
+    };
+    const struct bench_options *options = &bench->options;
+
+    for (unsigned i = 0; i < BENCH_SECTIONS * BENCH_TRANSPORTS; i++) {
+        unsigned section = i / BENCH_TRANSPORTS, transport = i % BENCH_TRANSPORTS;
         struct baton_error error = {0};
         baton_err err;
 
-        if (!options->wanted[transport]) {
+        if (transport == 0 && options->sections[section]) {
+            heading(bench, section);
+        }
+        if (!options->sections[section] || !options->wanted[transport]) {
             continue;
         }
-        err = transport_rows(options, transport, report, &error);
-        if (!err) {
-            err = transport_times(options, transport, report, &error);
-        }
+        err = sections[section](bench, transport, &error);
         if (err == BATON_ESYSTEM && options->all && transport == BENCH_PROCESS) {
-            fprintf(report->table, "left out: %s\n", error.text);
+            fprintf(bench->table, "%s is left out: %s\n", bench_transport_names[transport],
+                    error.text);
         } else if (err) {
             fflush(stdout);
             fprintf(stderr, "baton bench: %s: %s\n", bench_transport_names[transport], error.text);
@@ -229,84 +219,79 @@ static int measure(const struct bench_options *options, const struct report *rep
     return EXIT_OK;
 }
 
-/* The first transport's times stand at the top, all of them under "latencies". */
-static json_t *whole_json(const struct bench_options *options, const struct report *report)
-{
-    json_t *whole =
-        json_pack("{s:s, s:I, s:i, s:i, s:O, s:O}", "version", baton_version(), "bytes",
-                  (json_int_t)options->bytes, "runs", (int)options->runs, "movers",
-                  (int)options->movers, "rows", report->rows, "latencies", report->latencies);
-    json_t *first = json_array_get(report->latencies, 0), *value;
-    const char *key;
-
-    json_object_foreach(first, key, value)
-    {
-        json_object_set(whole, strcmp(key, "transport") ? key : "latency_transport", value);
-    }
-    return whole;
-}
-
 /* The file is opened first: a path that can not be written must not cost a whole run. */
-static int report_open(const char *json_path, struct report *ret_report)
+static int report_open(struct bench *bench)
 {
-    struct report report = {.table = stdout};
+    const char *path = bench->options.json_path;
 
-    if (json_path && !strcmp(json_path, "-")) {
-        report.table = stderr;
-        report.json = stdout;
-    } else if (json_path) {
-        report.json = fopen(json_path, "w");
-        if (!report.json) {
-            fprintf(stderr, "baton bench: --json %s: %s\n", json_path, strerror(errno));
+    bench->table = stdout;
+    if (path && !strcmp(path, "-")) {
+        bench->table = stderr;
+        bench->file = stdout;
+    } else if (path) {
+        bench->file = fopen(path, "w");
+        if (!bench->file) {
+            fprintf(stderr, "baton bench: --json %s: %s\n", path, strerror(errno));
             return EXIT_ENVIRONMENT;
         }
     }
-    report.rows = json_array();
-    report.latencies = json_array();
-    *ret_report = report;
     return EXIT_OK;
 }
 
 /* Writes the JSON unless the measurement failed.  Returns the exit code of the command. */
-static int report_finish(const struct bench_options *options, struct report *report, int code)
+static int report_finish(struct bench *bench, int code)
 {
+    FILE *file = bench->file;
     bool written = true;
 
-    if (report->json && code == EXIT_OK) {
-        json_t *whole = whole_json(options, report);
+    if (file && code == EXIT_OK) {
+        json_t *whole = json_whole(&bench->json, &bench->options, &bench->machine);
 
-        written = whole &&
-                  !json_dumpf(whole, report->json, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) &&
-                  fputc('\n', report->json) != EOF;
+        written = whole && !json_dumpf(whole, file, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) &&
+                  fputc('\n', file) != EOF;
         json_decref(whole);
     }
-    if (report->json) {
-        written &= !(report->json == stdout ? fflush(stdout) : fclose(report->json));
+    if (file) {
+        written &= !(file == stdout ? fflush(stdout) : fclose(file));
     }
-    json_decref(report->rows);
-    json_decref(report->latencies);
     if (!written) {
-        fprintf(stderr, "baton bench: --json %s: could not be written\n", options->json_path);
+        fprintf(stderr, "baton bench: --json %s: could not be written\n", bench->options.json_path);
         return EXIT_ENVIRONMENT;
     }
     return code;
 }
 
+/* Each of many handoffs has descriptors; the other process inherits the limit. */
+static void descriptors_allow(void)
+{
+    struct rlimit limit;
+
+    if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int bench_command(int argc, char **argv)
 {
-    struct bench_options options;
-    struct report report;
-    int code = bench_options_read(argc, argv, &options);
+    static struct bench bench;
+    int code = bench_options_read(argc, argv, &bench.options);
 
     if (code >= 0) {
         return code;
     }
-    if (options.channel >= 0) {
-        return peer_serve(options.channel);
+    if (bench.options.channel >= 0) {
+        return peer_serve(bench.options.channel);
     }
-    code = report_open(options.json_path, &report);
+    code = report_open(&bench);
     if (code != EXIT_OK) {
         return code;
     }
-    return report_finish(&options, &report, measure(&options, &report));
+    descriptors_allow();
+    machine_read(&bench.machine);
+    report_machine(&bench.machine, bench.table);
+    json_init(&bench.json);
+    code = report_finish(&bench, measure(&bench));
+    json_fini(&bench.json);
+    return code;
 }

@@ -85,6 +85,9 @@ baton_err pair_start(struct pair *ret_pair, const struct bench_setup *setup,
     struct pair pair = {0};
     baton_err err = child_start(&pair, ret_error);
 
+    for (unsigned i = 0; i < RAW_PLACES; i++) {
+        raw_init(&pair.raw[i]);
+    }
     if (err) {
         return err;
     }
@@ -117,6 +120,9 @@ baton_err pair_end(struct pair *pair, struct baton_error *ret_error)
 
     /* A stopped child would keep this side's handoffs from ending. */
     pair_continue(pair);
+    for (unsigned i = 0; i < RAW_PLACES; i++) {
+        raw_fini(&pair->raw[i]);
+    }
     err = side_fini(&pair->side, ret_error);
     child_err = child_end(pair, err ? NULL : ret_error);
     return err ? err : child_err;
@@ -202,34 +208,20 @@ void pair_continue(struct pair *pair)
     }
 }
 
-/* A handoff that nobody cancelled must complete. */
-static baton_err completed_check(const struct watched *watched, struct baton_error *ret_error)
-{
-    if (watched->result.outcome != BATON_COMPLETED) {
-        return error_set(ret_error, BATON_EINVAL,
-                         "a fetch that nobody cancelled ended as %s (%s) with %llu of %llu bytes",
-                         baton_outcome_name(watched->result.outcome),
-                         baton_cause_name(watched->result.cause),
-                         (unsigned long long)watched->result.bytes_landed,
-                         (unsigned long long)watched->result.bytes_total);
-    }
-    return BATON_OK;
-}
-
 /* Wait for all `count` fetches, use their receipts.  The first error is reported. */
-static baton_err fetches_finish(struct watched *watched, unsigned count, uint64_t *ret_last_ns,
-                                struct baton_error *ret_error)
+static baton_err fetches_finish(struct bench_side *side, struct watched *watched, unsigned count,
+                                uint64_t *ret_last_ns, struct baton_error *ret_error)
 {
     uint64_t last_ns = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        baton_err err = watched_wait(watched[i].quiet_fd, "receipt of a fetch", ret_error);
+        baton_err err = watched_wait_quiet(side, &watched[i], "receipt of a fetch", ret_error);
 
         if (!err) {
             err = watched_retire(&watched[i], ret_error);
         }
         if (!err) {
-            err = completed_check(&watched[i], ret_error);
+            err = watched_completed(&watched[i], ret_error);
         }
         if (err) {
             return err;
@@ -240,34 +232,78 @@ static baton_err fetches_finish(struct watched *watched, unsigned count, uint64_
     return BATON_OK;
 }
 
-baton_err pair_move(struct pair *pair, struct watched *watched, double *ret_seconds,
+baton_err pair_move(struct pair *pair, struct watched *watched, struct pair_moved *ret_moved,
                     struct baton_error *ret_error)
 {
+    static struct peer_answer offers[BENCH_HANDOFFS_MAX], answer;
     unsigned handoffs = pair->side.setup.handoffs;
     struct peer_request request = {.count = pair->side.setup.blocks / handoffs};
-    struct peer_answer offers[BENCH_HANDOFFS_MAX], answer;
-    uint64_t start_ns, last_ns = 0;
+    uint64_t start_ns, last_ns = 0, post_ns = 0;
     baton_err err = BATON_OK;
 
     for (unsigned i = 0; i < handoffs && !err; i++) {
         request.kind = PEER_OFFER;
         request.first = i * request.count;
         err = pair_ask(pair, &request, &offers[i], ret_error);
+        post_ns += offers[i].call_cpu_ns;
     }
     start_ns = clock_now_ns();
     for (unsigned i = 0; i < handoffs && !err; i++) {
         err = watched_fetch(&pair->side, &watched[i], i * request.count, request.count,
                             offers[i].ticket, offers[i].ticket_length, ret_error);
+        post_ns += watched[i].call_cpu_ns;
     }
     if (!err) {
-        err = fetches_finish(watched, handoffs, &last_ns, ret_error);
+        err = fetches_finish(&pair->side, watched, handoffs, &last_ns, ret_error);
     }
     if (!err) {
         request.kind = PEER_REAP;
         err = pair_ask(pair, &request, &answer, ret_error);
     }
     if (!err) {
-        *ret_seconds = (double)(last_ns - start_ns) / 1e9;
+        *ret_moved = (struct pair_moved){(double)(last_ns - start_ns) / 1e9, (double)post_ns};
+    }
+    return err;
+}
+
+baton_err pair_raw_connect(struct pair *pair, enum raw_place place, const struct raw_config *config,
+                           struct baton_error *ret_error)
+{
+    struct peer_request request = {.kind = PEER_CONNECT, .place = place, .raw = *config};
+    struct peer_answer answer;
+    int listener;
+    baton_err err;
+
+    raw_fini(&pair->raw[place]);
+    err = raw_listen(config, &listener, &request.port, ret_error);
+    if (err) {
+        return err;
+    }
+    err = pair_ask(pair, &request, &answer, ret_error);
+    if (!err) {
+        err = raw_accept(&pair->raw[place], config, listener, ret_error);
+    }
+    close(listener);
+    return err;
+}
+
+baton_err pair_raw_move(struct pair *pair, enum raw_place place, double *ret_seconds,
+                        struct baton_error *ret_error)
+{
+    struct peer_request request = {.kind = PEER_SEND, .place = place};
+    struct peer_answer answer;
+    uint64_t start_ns = clock_now_ns(), end_ns;
+    baton_err err = pair_send(pair, &request, ret_error);
+
+    if (!err) {
+        err = raw_receive(&pair->side, &pair->raw[place], ret_error);
+    }
+    end_ns = clock_now_ns();
+    if (!err) {
+        err = pair_receive(pair, &answer, ret_error);
+    }
+    if (!err) {
+        *ret_seconds = (double)(end_ns - start_ns) / 1e9;
     }
     return err;
 }

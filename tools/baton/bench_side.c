@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One process's side of a bench pair.  Knows nothing of the other process, nor of timing. */
 #include "bench_side.h"
-#include "util/clock.h"
+#include "bench_watched.h"
 #include "util/error.h"
 #include "util/prng.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 /* A word of the payload that says which bench, block and place it belongs to. */
 static uint64_t payload_word(uint64_t seed, uint64_t place)
@@ -89,46 +86,6 @@ void bench_permutation(const struct bench_setup *setup, bool source, uint32_t *r
     }
 }
 
-static void on_outcome(baton_handoff *handoff, void *arg, const struct baton_result *result)
-{
-    struct watched *watched = arg;
-
-    (void)handoff;
-    watched->outcome_ns = clock_now_ns();
-    watched->result = *result;
-    if (watched->tell_outcome) {
-        eventfd_write(watched->outcome_fd, 1);
-    }
-}
-
-static void on_doubt(baton_handoff *handoff, void *arg, baton_cause cause)
-{
-    (void)handoff;
-    (void)arg;
-    (void)cause; /* the time to the receipt will show it */
-}
-
-static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_receipt *receipt)
-{
-    struct watched *watched = arg;
-
-    (void)handoff;
-    watched->receipt = *receipt;
-    eventfd_write(watched->quiet_fd, 1);
-}
-
-static void on_trace(void *arg, const struct baton_trace *trace)
-{
-    struct watched *watched = trace->arg;
-
-    (void)arg;
-    if (watched && watched->step != BATON_STAGE_NONE && trace->to == watched->step &&
-        trace->bytes_landed >= watched->step_bytes) {
-        watched->step = BATON_STAGE_NONE;
-        eventfd_write(watched->step_fd, 1);
-    }
-}
-
 static baton_err engine_make(struct bench_side *side, struct baton_error *ret_error)
 {
     const char *transport = side->setup.transport == BENCH_TCP ? "tcp" : "shm";
@@ -136,8 +93,10 @@ static baton_err engine_make(struct bench_side *side, struct baton_error *ret_er
         .size = sizeof(options),
         .transports = &transport,
         .transports_count = 1,
-        .movers = (int)side->setup.movers,
-        .on_trace = side->setup.trace ? on_trace : NULL,
+        .progress = side->setup.polled ? BATON_PROGRESS_CALLER : BATON_PROGRESS_THREAD,
+        .link = side->setup.link_tcp ? BATON_LINK_TCP : BATON_LINK_AUTO,
+        .movers = side->setup.movers ? (int)side->setup.movers : -1,
+        .on_trace = side->setup.trace ? watched_trace : NULL,
     };
 
     return baton_engine_create(&options, &side->engine, ret_error);
@@ -233,122 +192,5 @@ baton_err side_fini(struct bench_side *side, struct baton_error *ret_error)
         munmap(side->wrapped, side->setup.block_bytes * side->setup.blocks);
     }
     free(side->blocks);
-    return err;
-}
-
-baton_err watched_init(struct watched *ret_watched, struct baton_error *ret_error)
-{
-    struct watched watched = {
-        .outcome_fd = eventfd(0, EFD_CLOEXEC),
-        .quiet_fd = eventfd(0, EFD_CLOEXEC),
-        .step_fd = eventfd(0, EFD_CLOEXEC),
-    };
-
-    if (watched.outcome_fd < 0 || watched.quiet_fd < 0 || watched.step_fd < 0) {
-        baton_err err = error_system(ret_error, errno, "eventfd");
-
-        watched_fini(&watched);
-        return err;
-    }
-    *ret_watched = watched;
-    return BATON_OK;
-}
-
-void watched_fini(struct watched *watched)
-{
-    int fds[] = {watched->outcome_fd, watched->quiet_fd, watched->step_fd};
-
-    for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
-        if (fds[i] >= 0) {
-            close(fds[i]);
-        }
-    }
-}
-
-static struct baton_notices notices(struct watched *watched)
-{
-    return (struct baton_notices){on_outcome, on_doubt, on_quiet, watched};
-}
-
-baton_err watched_offer(struct bench_side *side, struct watched *watched, size_t first,
-                        size_t count, void *ret_ticket, size_t *ret_ticket_length,
-                        struct baton_error *ret_error)
-{
-    struct baton_offer_args args = {
-        .size = sizeof(args),
-        .pool = side->pool,
-        .blocks = side->blocks + first,
-        .block_count = count,
-        .watermark_bytes = BATON_WATERMARK_END,
-        .notices = notices(watched),
-    };
-    baton_err err = baton_offer(side->engine, &args, &watched->handoff, ret_error);
-
-    if (err) {
-        return err;
-    }
-    err = baton_offer_ticket(watched->handoff, 0, ret_ticket, ret_ticket_length);
-    return err ? error_set(ret_error, err, "no ticket: %s", baton_strerror(err)) : BATON_OK;
-}
-
-baton_err watched_fetch(struct bench_side *side, struct watched *watched, size_t first,
-                        size_t count, const void *ticket, size_t ticket_length,
-                        struct baton_error *ret_error)
-{
-    struct baton_fetch_args args = {
-        .size = sizeof(args),
-        .ticket = ticket,
-        .ticket_length = ticket_length,
-        .pool = side->pool,
-        .blocks = side->blocks + first,
-        .block_count = count,
-        .notices = notices(watched),
-    };
-
-    return baton_fetch(side->engine, &args, &watched->handoff, ret_error);
-}
-
-baton_err watched_wait(int fd, const char *what, struct baton_error *ret_error)
-{
-    struct pollfd wanted = {.fd = fd, .events = POLLIN};
-    eventfd_t count;
-    int ready;
-
-    do {
-        ready = poll(&wanted, 1, BENCH_WAIT_MS_MAX);
-    } while (ready < 0 && errno == EINTR);
-    if (ready < 1 || eventfd_read(fd, &count)) {
-        return error_set(ret_error, BATON_ETIMEOUT, "no %s within %d s", what,
-                         BENCH_WAIT_MS_MAX / 1000);
-    }
-    return BATON_OK;
-}
-
-baton_err watched_wait_step(const struct watched *watched, struct baton_error *ret_error)
-{
-    struct pollfd wanted[] = {{.fd = watched->step_fd, .events = POLLIN},
-                              {.fd = watched->quiet_fd, .events = POLLIN}};
-    eventfd_t count;
-    int ready;
-
-    do {
-        ready = poll(wanted, 2, BENCH_WAIT_MS_MAX);
-    } while (ready < 0 && errno == EINTR);
-    if (ready < 1) {
-        return error_set(ret_error, BATON_ETIMEOUT, "a handoff stood still for %d s",
-                         BENCH_WAIT_MS_MAX / 1000);
-    }
-    if (wanted[0].revents) {
-        eventfd_read(watched->step_fd, &count);
-    }
-    return BATON_OK;
-}
-
-baton_err watched_retire(struct watched *watched, struct baton_error *ret_error)
-{
-    baton_err err = baton_retire(watched->handoff, &watched->receipt, NULL, NULL, ret_error);
-
-    baton_handoff_unref(watched->handoff);
-    watched->handoff = NULL;
     return err;
 }
