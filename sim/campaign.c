@@ -3,6 +3,7 @@
  * file of this folder that prints by itself and looks at a real clock. */
 #include "sim/shrink.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -105,15 +106,11 @@ static void write_string(const char *text, FILE *file)
     fputc('"', file);
 }
 
-static bool write_json(const char *path, const struct sim *sim, const struct sim_totals *t,
+static bool write_json(FILE *file, const struct sim *sim, const struct sim_totals *t,
                        const struct sim_result *failed)
 {
-    FILE *file = fopen(path, "w");
+    bool wrong;
 
-    if (!file) {
-        fprintf(stderr, "baton sim: can not write %s\n", path);
-        return false;
-    }
     fprintf(file,
             "{\n  \"seeds\": %" PRIu64 ", \"seconds\": %.3f, \"events\": %" PRIu64
             ", \"core_steps\": %" PRIu64 ",\n  \"offers\": %" PRIu64 ", \"fetches\": %" PRIu64
@@ -136,7 +133,8 @@ static bool write_json(const char *path, const struct sim *sim, const struct sim
         sim_print_chart_json(sim, JSON_LINES, file);
     }
     fputs("\n}\n", file);
-    return fclose(file) == 0;
+    wrong = ferror(file);
+    return fclose(file) == 0 && !wrong;
 }
 
 /* From the first seed to the last, to the end of the time, or to a violation. */
@@ -150,6 +148,9 @@ static void run_all(struct sim *sim, const struct sim_campaign *c, struct sim_pl
         plan->seed = seed;
         sim_run(sim, plan, r);
         add(t, r);
+        if (c->interrupted && *c->interrupted) {
+            break;
+        }
         if (seed % 64 != 0 && !r->failed) {
             continue;
         }
@@ -172,11 +173,36 @@ static void run_all(struct sim *sim, const struct sim_campaign *c, struct sim_pl
     }
 }
 
+static int run(struct sim *sim, const struct sim_campaign *campaign, struct sim_totals *t,
+               struct sim_result *r)
+{
+    struct sim_plan plan = campaign->plan;
+
+    run_all(sim, campaign, &plan, t, r);
+    if (r->failed && campaign->shrink) {
+        printf("violation: %s: %s (seed %" PRIu64 "), to be made smaller\n", r->checker, r->text,
+               r->seed);
+        fflush(stdout);
+        sim_shrink(sim, &plan, r);
+    }
+    if (r->failed) {
+        print_failure(sim, &plan, r);
+    } else if (campaign->first == campaign->last) {
+        sim_print_options(sim, stdout);
+        printf("hash of the state: %016" PRIx64 "\n", r->hash);
+    }
+    if (campaign->interrupted && *campaign->interrupted) {
+        printf("interrupted after seed %" PRIu64 "\n", plan.seed);
+    }
+    print_totals(t);
+    return r->failed;
+}
+
 int sim_campaign_run(const struct sim_campaign *campaign, struct sim_totals *ret_totals)
 {
     struct sim *sim = sim_create();
-    struct sim_plan plan = campaign->plan;
     struct sim_result result = {.failed = false};
+    FILE *json = NULL;
     int code;
 
     memset(ret_totals, 0, sizeof(*ret_totals));
@@ -184,21 +210,15 @@ int sim_campaign_run(const struct sim_campaign *campaign, struct sim_totals *ret
         fputs("baton sim: no memory\n", stderr);
         return 3;
     }
-    run_all(sim, campaign, &plan, ret_totals, &result);
-    if (result.failed && campaign->shrink) {
-        printf("violation: %s: %s (seed %" PRIu64 "), to be made smaller\n", result.checker,
-               result.text, result.seed);
-        sim_shrink(sim, &plan, &result);
+    /* Before the run: it may last for hours. */
+    if (campaign->json_path && !(json = fopen(campaign->json_path, "w"))) {
+        fprintf(stderr, "baton sim: can not write %s: %s\n", campaign->json_path, strerror(errno));
+        sim_destroy(sim);
+        return 3;
     }
-    code = result.failed;
-    if (result.failed) {
-        print_failure(sim, &plan, &result);
-    } else if (campaign->first == campaign->last) {
-        sim_print_options(sim, stdout);
-        printf("hash of the state: %016" PRIx64 "\n", result.hash);
-    }
-    print_totals(ret_totals);
-    if (campaign->json_path && !write_json(campaign->json_path, sim, ret_totals, &result)) {
+    code = run(sim, campaign, ret_totals, &result);
+    if (json && !write_json(json, sim, ret_totals, &result)) {
+        fprintf(stderr, "baton sim: could not write all of %s\n", campaign->json_path);
         code = code ? code : 3;
     }
     sim_destroy(sim);

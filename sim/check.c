@@ -3,6 +3,8 @@
  * book of blocks; never at what the core says of itself, but where that is what they check. */
 #include "sim/check.h"
 
+#include <string.h>
+
 #define FAIL(s, ...) sim_fail((s), __func__ + sizeof("check_") - 1, __VA_ARGS__)
 
 static unsigned long long ull(uint64_t value)
@@ -332,6 +334,16 @@ void check_P6_read_stays_inside(struct sim *s, const struct handoff *offer, unsi
     }
 }
 
+void check_P6_read_alone(struct sim *s, const struct core_actions *actions, bool more)
+{
+    enum core_action_type type = actions->list[0].type;
+
+    if (more || actions->count != 1 ||
+        (type != CORE_ACTION_SERVE && type != CORE_ACTION_SERVE_REFUSE)) {
+        FAIL(s, "a read brought %u actions, the first of type %d", actions->count, (int)type);
+    }
+}
+
 void check_P7_watermark(struct sim *s, const struct handoff *offer, uint64_t end)
 {
     if (end > offer->watermark) {
@@ -414,6 +426,51 @@ void check_P10_exposed(struct sim *s, const struct handoff *offer, unsigned proo
             proof != BATON_PROOF_PEER_DRAIN) {
             FAIL(s, "offer %llu was read by a peer itself, and its proof is %s", ull(offer->id),
                  baton_proof_name((baton_proof)proof));
+        }
+    }
+}
+
+void check_P10_landed(struct sim *s, const struct handoff *h, const struct core_action *outcome)
+{
+    uint64_t total = h->side == CORE_FETCH ? h->end - h->begin : h->total;
+
+    if (outcome->outcome.total != total || outcome->outcome.landed != h->landed) {
+        FAIL(s, "the outcome of handoff %llu tells of %llu bytes of %llu, not of %u of %llu",
+             ull(h->id), ull(outcome->outcome.landed), ull(outcome->outcome.total), h->landed,
+             ull(total));
+    }
+}
+
+void check_P10_evidence(struct sim *s, const struct handoff *h, const struct core_action *quiet)
+{
+    bool fetch = h->side == CORE_FETCH;
+    uint64_t attempts = fetch ? h->attempt > 0 : h->attempts;
+    uint64_t last = fetch ? h->attempt : h->last_attempt;
+
+    if (quiet->quiet.attempts != attempts || quiet->quiet.last_attempt != last ||
+        quiet->quiet.landed != h->landed) {
+        FAIL(s,
+             "the receipt of handoff %llu tells of %llu attempts up to %llu and of %llu bytes, not "
+             "of %llu up to %llu and %u",
+             ull(h->id), ull(quiet->quiet.attempts), ull(quiet->quiet.last_attempt),
+             ull(quiet->quiet.landed), ull(attempts), ull(last), h->landed);
+    }
+    if (!fetch && attempts > 0 &&
+        memcmp(quiet->quiet.peer, s->world->life[h->last_reader].incarnation, ID_BYTES) != 0) {
+        FAIL(s, "the receipt of offer %llu does not name its last reader", ull(h->id));
+    }
+}
+
+void check_P10_told_exposed(struct sim *s, const struct handoff *offer,
+                            const struct core_action *accept)
+{
+    for (unsigned i = 0; i < offer->slots; i++) {
+        const struct slot_shadow *t = &offer->slot[i];
+
+        if (t->stage == BATON_STAGE_LEASED && t->attempt == accept->frame.accept.attempt &&
+            accept->exported != (handoff_at(s, t->holder)->transport != BY_STREAM)) {
+            FAIL(s, "attempt %llu of offer %llu is %s to be let into the memory", ull(t->attempt),
+                 ull(offer->id), accept->exported ? "said" : "not said");
         }
     }
 }

@@ -51,6 +51,8 @@ void check_P5_one_reader(struct sim *s, const struct handoff *offer, unsigned sl
 /* A source's own mover loads a piece. */
 void check_P6_read_stays_inside(struct sim *s, const struct handoff *offer, unsigned slot,
                                 uint64_t attempt, unsigned at);
+/* A transport asks for bytes amid its own work: nothing but the answer may come of it. */
+void check_P6_read_alone(struct sim *s, const struct core_actions *actions, bool more);
 void check_P7_watermark(struct sim *s, const struct handoff *offer, uint64_t end);
 /* Of an offer whose record there is: it is where its user said, and moves no more when it is over.
  */
@@ -61,6 +63,12 @@ void check_P9_clean_landing(struct sim *s, const struct handoff *fetch);
 void check_P10_receipts(struct sim *s, const struct handoff *h);
 /* What the core itself says of an offer that peers could read. */
 void check_P10_exposed(struct sim *s, const struct handoff *offer, unsigned proof);
+/* What an outcome and a receipt say of bytes, attempts and the last reader. */
+void check_P10_landed(struct sim *s, const struct handoff *h, const struct core_action *outcome);
+void check_P10_evidence(struct sim *s, const struct handoff *h, const struct core_action *quiet);
+/* An ACCEPT leaves: its driver is told whether the reader may read the memory by itself. */
+void check_P10_told_exposed(struct sim *s, const struct handoff *offer,
+                            const struct core_action *accept);
 void check_P10_final_slot(struct sim *s, const struct handoff *offer, unsigned slot);
 
 /* A link was closed for silence. */

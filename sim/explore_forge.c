@@ -61,9 +61,11 @@ static void forge_cancel(struct explorer *x, uint32_t link, struct frame frame)
 {
     struct frame_cancel *c = &frame.cancel;
 
-    c->secret[0] ^= 0x80;
-    must_not(x, 0, link, &frame, "secret");
-    c->secret[0] ^= 0x80;
+    for (unsigned i = 0; i < ID_BYTES; i += ID_BYTES - 1) {
+        c->secret[i] ^= 0x80;
+        must_not(x, 0, link, &frame, "secret");
+        c->secret[i] ^= 0x80;
+    }
     if (c->scope == BATON_CANCEL_ATTEMPT) {
         c->fetch_id += NO_FETCH;
         must_not(x, 0, link, &frame, "fetch");
@@ -75,10 +77,13 @@ static void forge_cancel(struct explorer *x, uint32_t link, struct frame frame)
 
 static void forge_open(struct explorer *x, uint32_t link, struct frame frame)
 {
-    frame.open.secret[0] ^= 0x80;
-    if (changes(x, 0, link, &frame) &&
-        x->scratch->counts.leases > core_of(x, x->w, 0)->counts.leases) {
-        explore_broken(x, "S15 authenticity", "a lease for a wrong secret");
+    for (unsigned i = 0; i < ID_BYTES; i += ID_BYTES - 1) {
+        frame.open.secret[i] ^= 0x80;
+        if (changes(x, 0, link, &frame) &&
+            x->scratch->counts.leases > core_of(x, x->w, 0)->counts.leases) {
+            explore_broken(x, "S15 authenticity", "a lease for a wrong secret");
+        }
+        frame.open.secret[i] ^= 0x80;
     }
 }
 

@@ -36,6 +36,7 @@ static bool out_accept(struct sim *s, unsigned node, struct frame *frame,
     struct handoff *h = handoff_at(s, s->world->nodes[node].table[CORE_OFFER][action->index]);
     uint8_t runs[8 * LIST_MAX];
 
+    check_P10_told_exposed(s, h, action);
     if (action->exported) {
         life_of(s, h)->exported = true;
     }
@@ -171,6 +172,17 @@ static void in_accept(struct sim *s, unsigned node, unsigned link, const struct 
     apply(s, node, link, frame, misfit, false);
 }
 
+/* Of a fetch that never heard of its lease before. */
+static void in_ended(struct sim *s, unsigned node, unsigned link, const struct frame *frame)
+{
+    struct handoff *h = at(s, node, CORE_FETCH, frame->ended.fetch_id);
+
+    if (h && !h->accepted && h->outcomes == 0 && h->link == (int8_t)link) {
+        h->attempt = frame->ended.attempt;
+    }
+    apply(s, node, link, frame, BATON_CAUSE_NONE, false);
+}
+
 static void in_committed(struct sim *s, unsigned node, unsigned link, const struct frame *frame)
 {
     struct handoff *h = at(s, node, CORE_FETCH, frame->committed.fetch_id);
@@ -218,6 +230,9 @@ void sim_frame_in(struct sim *s, unsigned node, unsigned link, const struct fram
         break;
     case FRAME_ACCEPT:
         in_accept(s, node, link, frame);
+        break;
+    case FRAME_ENDED:
+        in_ended(s, node, link, frame);
         break;
     case FRAME_COMMITTED:
         in_committed(s, node, link, frame);

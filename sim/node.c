@@ -224,6 +224,8 @@ static void slot_moved(struct sim *s, struct handoff *h, const struct core_actio
         fetch->lease = LEASE_VALID;
         fetch->leased = view.attempt;
         h->attempts++;
+        h->last_attempt = view.attempt;
+        h->last_reader = fetch->life;
     } else if (t->holder >= 0 && t->stage == BATON_STAGE_LEASED) {
         fetch = handoff_at(s, t->holder);
         fetch->lease = a->trace.to == BATON_STAGE_COMMITTED ? LEASE_COMMITTED : LEASE_OVER;
@@ -260,6 +262,7 @@ static void carry_outcome(struct sim *s, unsigned node, const struct core_action
     h->cause = (uint8_t)a->outcome.cause;
     chart_note(s, node, node, 0, baton_outcome_name(a->outcome.outcome), h->id, a->outcome.cause);
     check_S6_one_outcome(s, h);
+    check_P10_landed(s, h, a);
     if (h->side == CORE_OFFER) {
         cover(s, h, 0, h->watermark, -1);
     } else if (h->outcome == BATON_COMPLETED) {
@@ -295,6 +298,7 @@ static void carry_quiet(struct sim *s, unsigned node, const struct core_action *
     check_S13_all_lanes(s, h);
     check_S9_never_exposed(s, h);
     check_P10_receipts(s, h);
+    check_P10_evidence(s, h, a);
     pool_unquarantine(s->world->nodes[node].pool, &h->loan);
     s->world->result.receipts++;
     user_told(s, h);
@@ -422,6 +426,9 @@ void node_apply(struct sim *s, unsigned node, const struct core_event *event)
     }
     while (more) {
         more = core_step(w->nodes[node].core, event, node_now(s, node), &w->actions);
+        if (event && event->type == CORE_EVENT_READ) {
+            check_P6_read_alone(s, &w->actions, more);
+        }
         event = NULL;
         w->result.steps++;
         if (w->actions.count > CORE_ACTIONS_MAX) {
@@ -450,6 +457,7 @@ static void settle_window(struct sim *s, unsigned node)
     event.copied.status = (enum core_copied)w->status;
     w->state = WINDOW_FREE;
     h->windows--;
+    h->landed += w->landed;
     node_apply(s, node, &event);
 }
 

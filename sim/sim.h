@@ -7,6 +7,7 @@
 #ifndef BATON_SIM_SIM_H
 #define BATON_SIM_SIM_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -115,8 +116,9 @@ struct sim_campaign {
     uint64_t first, last;
     unsigned minutes; /* 0: until the last seed */
     bool shrink;
-    bool quiet;            /* no progress line */
-    const char *json_path; /* NULL: none */
+    bool quiet;                               /* no progress line */
+    const char *json_path;                    /* NULL: none */
+    const volatile sig_atomic_t *interrupted; /* set by a signal: no further seed; NULL: never */
 };
 
 struct sim_totals {
@@ -127,7 +129,8 @@ struct sim_totals {
     double seconds;
 };
 
-/* Returns an exit code of the command: 0, 1 when there was a violation, 3 without memory. */
+/* Returns an exit code of the command: 0, 1 when there was a violation, 3 without memory or when
+ * the file can not be written. */
 int sim_campaign_run(const struct sim_campaign *campaign, struct sim_totals *ret_totals);
 
 #endif

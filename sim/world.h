@@ -131,6 +131,8 @@ struct handoff {
     bool exported, accepted_sent, stalls;
     uint32_t filled, asked_watermark, watermark; /* written; told to the driver; to the core */
     uint32_t attempts, serves;
+    uint64_t last_attempt;
+    uint8_t last_reader; /* the life that it was for */
     uint64_t base[LIST_MAX];
     struct slot_shadow slot[SLOTS_MAX];
     /* fetches */
@@ -138,7 +140,7 @@ struct handoff {
     uint8_t want_slot, transport, tries, lease;
     bool wrong_secret, accepted, stop, torn, misfit, aux_came;
     int8_t link;
-    uint32_t first_block, begin, end, windows, posted;
+    uint32_t first_block, begin, end, windows, posted, landed;
     uint64_t attempt, leased;
     uint32_t remote[LIST_MAX];
     uint64_t aux[LIST_MAX];

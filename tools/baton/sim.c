@@ -8,10 +8,18 @@
 #include "sim/sim.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MINUTES_MAX = 100000, EXPLORE_MIB_MAX = 1 << 20, OFFERS_OPTION_MAX = 1000 };
+#define SEED_MAX (UINT64_MAX - 1)
+
+enum {
+    MINUTES_MAX = 100000,
+    EXPLORE_MIB_MAX = 1 << 20,
+    OFFERS_OPTION_MAX = 1000,
+    OPTIONS_MAX = 64
+};
 
 static const char help_text[] =
     "Usage: baton sim [--seeds A..B | --seed N] [--minutes M] [--world NAME] [--json FILE] "
@@ -38,14 +46,23 @@ static const char help_text[] =
     "  --version         print the version\n"
     "\n"
     "A violation prints the checker that found it, the last events as a sequence chart, and the\n"
-    "command that runs it again.\n"
+    "command that runs it again.  An interrupt ends a run after the seed, and prints the sums.\n"
     "Exit codes: 0 ok; 1 a violation; 2 usage; 3 environment.\n";
 
 struct sim_command {
     struct sim_campaign campaign;
     struct sim_explore explore;
-    bool seeds_given;
+    char given[OPTIONS_MAX]; /* the options, by what getopt_long() calls them */
+    unsigned given_count;
 };
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
 
 static void print_help(void)
 {
@@ -57,25 +74,19 @@ static void print_help(void)
     sim_explore_print_worlds(stdout);
 }
 
-static bool read_seeds(const char *text, struct sim_command *c)
+static bool read_seeds(char *text, struct sim_command *c)
 {
-    char *end;
-    const char *dots = strstr(text, "..");
+    const struct option_place place = {"sim", "--seeds"};
+    char *dots = strstr(text, "..");
 
-    c->campaign.first = strtoull(text, &end, 0);
-    if (!dots || end != dots || dots == text) {
+    if (!dots) {
         fprintf(stderr, "baton sim: --seeds \"%s\": two numbers are needed, such as 1..1000\n",
                 text);
         return false;
     }
-    c->campaign.last = strtoull(dots + 2, &end, 0);
-    if (*end || !dots[2] || c->campaign.last < c->campaign.first) {
-        fprintf(stderr, "baton sim: --seeds \"%s\": the last is not a number from the first on\n",
-                text);
-        return false;
-    }
-    c->seeds_given = true;
-    return true;
+    *dots = '\0';
+    return option_number(place, text, 0, SEED_MAX, &c->campaign.first) &&
+           option_number(place, dots + 2, c->campaign.first, SEED_MAX, &c->campaign.last);
 }
 
 static bool read_world(const char *name, struct sim_command *c)
@@ -133,9 +144,8 @@ static int option_read(int name, struct sim_command *c)
         ok = read_seeds(optarg, c);
         break;
     case 'n':
-        ok = read_number("--seed", optarg, UINT64_MAX - 1, &c->campaign.first);
+        ok = read_number("--seed", optarg, SEED_MAX, &c->campaign.first);
         c->campaign.last = c->campaign.first;
-        c->seeds_given = true;
         break;
     case 'm':
         ok = read_number("--minutes", optarg, MINUTES_MAX, &number);
@@ -183,6 +193,35 @@ static int option_read(int name, struct sim_command *c)
     return ok ? -1 : EXIT_USAGE;
 }
 
+static bool is_given(const struct sim_command *c, int name)
+{
+    return memchr(c->given, name, c->given_count) != NULL;
+}
+
+/* Options that say nothing together are mistakes, not to be passed over. */
+static bool options_fit(const struct sim_command *c)
+{
+    static const char of_seeds[] = "snmwSjokf";
+
+    for (const char *name = of_seeds; *name && c->explore.world; name++) {
+        if (is_given(c, *name)) {
+            fputs("baton sim: --explore looks at everything: --memory and --quiet go with it, "
+                  "nothing else\n",
+                  stderr);
+            return false;
+        }
+    }
+    if (is_given(c, 'n') && (is_given(c, 's') || is_given(c, 'm'))) {
+        fputs("baton sim: --seed is one run: neither --seeds nor --minutes goes with it\n", stderr);
+        return false;
+    }
+    if (is_given(c, 'M') && !c->explore.world) {
+        fputs("baton sim: --memory is of the explorer: give --explore WORLD, too\n", stderr);
+        return false;
+    }
+    return true;
+}
+
 static int options_read(int argc, char **argv, struct sim_command *c)
 {
     static const struct option names[] = {
@@ -210,28 +249,35 @@ static int options_read(int argc, char **argv, struct sim_command *c)
         if (code >= 0) {
             return code;
         }
+        if (c->given_count < OPTIONS_MAX) {
+            c->given[c->given_count++] = (char)name;
+        }
     }
     if (optind < argc) {
         fprintf(stderr, "baton sim: \"%s\" is not an option; see baton sim --help\n", argv[optind]);
         return EXIT_USAGE;
     }
-    return -1;
+    return options_fit(c) ? -1 : EXIT_USAGE;
 }
 
 int sim_command(int argc, char **argv)
 {
-    struct sim_command c = {.campaign = {.first = 1, .last = 10000}};
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+    struct sim_command c = {.campaign = {.first = 1, .last = 10000, .interrupted = &interrupted},
+                            .explore = {.interrupted = &interrupted}};
     struct sim_totals totals;
     int code = options_read(argc, argv, &c);
 
     if (code >= 0) {
         return code;
     }
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
     if (c.explore.world) {
         return sim_explore_run(&c.explore);
     }
-    if (c.campaign.minutes && !c.seeds_given) {
-        c.campaign.last = UINT64_MAX - 1;
+    if (c.campaign.minutes && !is_given(&c, 's')) {
+        c.campaign.last = SEED_MAX;
     }
     return sim_campaign_run(&c.campaign, &totals);
 }

@@ -17,6 +17,7 @@ static const char matrix_name[] = "matrix";
 struct telling {
     time_t told;
     bool live, quiet;
+    const volatile sig_atomic_t *interrupted;
 };
 
 static bool is_time(struct telling *t)
@@ -42,7 +43,7 @@ static bool progress(void *arg, const struct explore_progress *p)
                 p->violations, t->live ? "  " : "\n");
         fflush(stderr);
     }
-    return true;
+    return !*t->interrupted;
 }
 
 void sim_explore_print_worlds(FILE *file)
@@ -80,7 +81,7 @@ static bool matrix_progress(void *arg, uint64_t cases)
         fprintf(stderr, "%s%" PRIu64 " cases%s", t->live ? "\r" : "", cases, t->live ? "  " : "\n");
         fflush(stderr);
     }
-    return true;
+    return !*t->interrupted;
 }
 
 static void print_matrix(const char *name, const struct explore_matrix_result *r)
@@ -111,7 +112,7 @@ static int run_matrix(struct telling *telling)
     };
     uint64_t cases = 0, violations = 0;
 
-    for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]) && !*telling->interrupted; i++) {
         const struct explore_matrix_options options = {.small = parts[i].small,
                                                        .stream = parts[i].stream,
                                                        .progress = matrix_progress,
@@ -168,7 +169,9 @@ static int run_world(const struct sim_explore *explore, struct telling *telling)
 
 int sim_explore_run(const struct sim_explore *explore)
 {
-    struct telling telling = {.live = isatty(STDERR_FILENO), .quiet = explore->quiet};
+    struct telling telling = {.live = isatty(STDERR_FILENO),
+                              .quiet = explore->quiet,
+                              .interrupted = explore->interrupted};
 
     return strcmp(explore->world, matrix_name) ? run_world(explore, &telling)
                                                : run_matrix(&telling);

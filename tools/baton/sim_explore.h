@@ -4,6 +4,7 @@
 #ifndef BATON_TOOLS_SIM_EXPLORE_H
 #define BATON_TOOLS_SIM_EXPLORE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@ struct sim_explore {
     const char *world; /* NULL: do not explore */
     uint64_t memory_bytes;
     bool quiet;
+    const volatile sig_atomic_t *interrupted; /* set by a signal: explore no further */
 };
 
 void sim_explore_print_worlds(FILE *file);
