@@ -183,6 +183,7 @@ def baton_measure(options, results, round_number, transport):
     key = {"peer": "Baton", "transport": transport}
     command = [options.baton, "bench", "--transport", transport, "--runs", "1", "--bytes",
                str(options.bytes), "--block-bytes", ",".join(map(str, options.block_bytes)),
+               "--only", "throughput,latency",
                "--json", "-"]
     out, failure, others = watched_call(options, command, {})
     if failure:
