@@ -2,7 +2,7 @@
 /* Tests of the options of `baton bench`.  Nothing is measured. */
 #include "test.h"
 
-#include "../tools/baton/bench.h"
+#include "../tools/baton/bench/bench.h"
 #include "../tools/baton/command.h"
 
 #include <stdlib.h>

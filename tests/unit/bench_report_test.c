@@ -2,8 +2,8 @@
 /* Tests of what `baton bench` makes of its samples.  Nothing is measured. */
 #include "test.h"
 
-#include "../tools/baton/bench_baseline.h"
-#include "../tools/baton/bench_report.h"
+#include "../tools/baton/bench/baseline.h"
+#include "../tools/baton/bench/report.h"
 
 #include <stdlib.h>
 #include <string.h>

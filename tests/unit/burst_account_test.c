@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tools/baton/burst_account.c and burst_reuse.c: how requests are counted, and what fails a run. */
-#include "../../tools/baton/burst_account.h"
+/* tools/baton/burst/account.c and burst_reuse.c: how requests are counted, and what fails a run. */
+#include "../../tools/baton/burst/account.h"
 
 #include <string.h>
 
-#include "../../tools/baton/burst_reuse.h"
+#include "../../tools/baton/burst/reuse.h"
 #include "test.h"
 
 static struct request_reports both(baton_outcome source, baton_outcome sink)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tools/baton/burst_load.c: traces, good and malformed, and the generator. */
-#include "../../tools/baton/burst_load.h"
+/* tools/baton/burst/load.c: traces, good and malformed, and the generator. */
+#include "../../tools/baton/burst/load.h"
 
 #include <stdio.h>
 #include <stdlib.h>

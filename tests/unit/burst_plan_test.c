@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tools/baton/burst_plan.c: what is planned can happen. */
-#include "../../tools/baton/burst_plan.h"
+/* tools/baton/burst/plan.c: what is planned can happen. */
+#include "../../tools/baton/burst/plan.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 /* Tests of what `baton top` makes of a stats object: the table, Prometheus' text, and refusals. */
 #include "test.h"
 
-#include "../tools/baton/top_format.h"
+#include "../tools/baton/top/format.h"
 
 #include <stdlib.h>
 #include <string.h>
