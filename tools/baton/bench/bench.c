@@ -91,6 +91,7 @@ static baton_err throughput(struct bench *bench, enum bench_transport transport,
             .handoffs = handoffs,
             .movers = bench_movers(transport,
                                    options->movers[i / options->sizes / options->handoffs_count]),
+            .slice_bytes = (uint32_t)options->slice_bytes,
             .block_bytes = block_bytes,
             .blocks = bench_blocks_each(options->bytes, block_bytes, handoffs) * handoffs,
             .seed = i + 1};

@@ -45,7 +45,8 @@ struct bench_options {
     unsigned handoffs_count;
     uint64_t movers[BENCH_LIST_MAX]; /* the first one's for all but the throughput */
     unsigned movers_count;
-    uint64_t bytes; /* of one run, all handoffs together */
+    uint64_t bytes;       /* of one run, all handoffs together */
+    uint64_t slice_bytes; /* of the throughput; 0: the engine's default */
     unsigned cancel_handoffs;
     unsigned runs;
     const char *json_path; /* borrowed from argv; NULL for none */
@@ -71,7 +72,8 @@ struct bench_setup {
     bool held;        /* offers are made before a byte is there: see PEER_ADVANCE */
     bool polled;      /* the callers drive the engines and never sleep; the child's has a core */
     unsigned handoffs;
-    unsigned movers; /* 0: none, the driving thread copies */
+    unsigned movers;      /* 0: none, the driving thread copies */
+    uint32_t slice_bytes; /* 0: the engine's default */
     size_t block_bytes;
     size_t blocks; /* a multiple of `handoffs` */
     uint64_t seed; /* of the two permutations and of the payload */

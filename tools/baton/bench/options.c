@@ -50,6 +50,8 @@ static const char help_text[] =
     "4)\n"
     "  --movers N,...        threads that copy, 0 to 16, for shm and process (default 1; for\n"
     "                        process at least 1)\n"
+    "  --slice-bytes N       copied between two looks for a cancel, for shm and process (default\n"
+    "                        64KiB); 1GiB: none within a window, to see what looking costs\n"
     "  --bytes N             bytes of one run, and in flight at cancels (default 256MiB), or as\n"
     "                        many as the handoffs can have\n"
     "  --cancel-handoffs N   in flight at each cancel, 1 to 256 (default 128)\n"
@@ -188,6 +190,8 @@ static bool option_take(int name, const char *text, struct bench_options *option
                          &options->sizes);
     case 'B':
         return option_size(place("--bytes"), text, 1 << 20, UINT64_C(1) << 36, &options->bytes);
+    case 's':
+        return option_size(place("--slice-bytes"), text, 4096, 1 << 30, &options->slice_bytes);
     case 'n':
         return list_read("--handoffs", text, handoffs_read, options->handoffs,
                          &options->handoffs_count);
@@ -275,6 +279,7 @@ int bench_options_read(int argc, char **argv, struct bench_options *ret_options)
         {"cancel-handoffs", required_argument, NULL, 'c'},
         {"runs", required_argument, NULL, 'r'},
         {"movers", required_argument, NULL, 'm'},
+        {"slice-bytes", required_argument, NULL, 's'},
         {"json", required_argument, NULL, 'j'},
         {"role-channel", required_argument, NULL, 'R'},
         {"help", no_argument, NULL, 'h'},

@@ -96,6 +96,7 @@ static baton_err engine_make(struct bench_side *side, struct baton_error *ret_er
         .progress = side->setup.polled ? BATON_PROGRESS_CALLER : BATON_PROGRESS_THREAD,
         .link = side->setup.link_tcp ? BATON_LINK_TCP : BATON_LINK_AUTO,
         .movers = side->setup.movers ? (int)side->setup.movers : -1,
+        .slice_bytes = side->setup.slice_bytes,
         .on_trace = side->setup.trace ? watched_trace : NULL,
     };
 
