@@ -17,6 +17,8 @@
 enum {
     /* A few microseconds: about what waking a sleeping thread costs. */
     SHM_SPIN_ROUNDS = 128,
+    /* What the driving thread copies itself: no more than waking a mover costs. */
+    SHM_SMALL_BYTES = 64 << 10,
 };
 
 struct transport {
@@ -155,7 +157,8 @@ static baton_err shm_link_open(struct transport *transport, const struct transpo
 static bool is_small(const struct transport *transport, const struct transport_window *window)
 {
     return !transport->small && transport->options.movers > 0 &&
-           window->length <= transport->options.slice_bytes && !window->region->process;
+           window->length <= transport->options.slice_bytes && window->length <= SHM_SMALL_BYTES &&
+           !window->region->process;
 }
 
 static void small_copy(struct transport *transport)
