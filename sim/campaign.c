@@ -106,8 +106,8 @@ static void write_string(const char *text, FILE *file)
     fputc('"', file);
 }
 
-static bool write_json(FILE *file, const struct sim *sim, const struct sim_totals *t,
-                       const struct sim_result *failed)
+static bool write_json(FILE *file, const struct sim *sim, const struct sim_plan *plan,
+                       const struct sim_totals *t, const struct sim_result *failed)
 {
     bool wrong;
 
@@ -129,6 +129,9 @@ static bool write_json(FILE *file, const struct sim *sim, const struct sim_total
         write_string(failed->checker, file);
         fputs(", \"text\": ", file);
         write_string(failed->text, file);
+        fputs(",\n  \"replay\": \"", file);
+        sim_print_replay(plan, file);
+        fputs("\"", file);
         fputs(",\n  \"chart\": ", file);
         sim_print_chart_json(sim, JSON_LINES, file);
     }
@@ -173,26 +176,24 @@ static void run_all(struct sim *sim, const struct sim_campaign *c, struct sim_pl
     }
 }
 
-static int run(struct sim *sim, const struct sim_campaign *campaign, struct sim_totals *t,
-               struct sim_result *r)
+static int run(struct sim *sim, const struct sim_campaign *campaign, struct sim_plan *plan,
+               struct sim_totals *t, struct sim_result *r)
 {
-    struct sim_plan plan = campaign->plan;
-
-    run_all(sim, campaign, &plan, t, r);
+    run_all(sim, campaign, plan, t, r);
     if (r->failed && campaign->shrink) {
         printf("violation: %s: %s (seed %" PRIu64 "), to be made smaller\n", r->checker, r->text,
                r->seed);
         fflush(stdout);
-        sim_shrink(sim, &plan, r);
+        sim_shrink(sim, plan, r);
     }
     if (r->failed) {
-        print_failure(sim, &plan, r);
+        print_failure(sim, plan, r);
     } else if (campaign->first == campaign->last) {
         sim_print_options(sim, stdout);
         printf("hash of the state: %016" PRIx64 "\n", r->hash);
     }
     if (campaign->interrupted && *campaign->interrupted) {
-        printf("interrupted after seed %" PRIu64 "\n", plan.seed);
+        printf("interrupted after seed %" PRIu64 "\n", plan->seed);
     }
     print_totals(t);
     return r->failed;
@@ -202,6 +203,7 @@ int sim_campaign_run(const struct sim_campaign *campaign, struct sim_totals *ret
 {
     struct sim *sim = sim_create();
     struct sim_result result = {.failed = false};
+    struct sim_plan plan = campaign->plan;
     FILE *json = NULL;
     int code;
 
@@ -216,8 +218,8 @@ int sim_campaign_run(const struct sim_campaign *campaign, struct sim_totals *ret
         sim_destroy(sim);
         return 3;
     }
-    code = run(sim, campaign, ret_totals, &result);
-    if (json && !write_json(json, sim, ret_totals, &result)) {
+    code = run(sim, campaign, &plan, ret_totals, &result);
+    if (json && !write_json(json, sim, &plan, ret_totals, &result)) {
         fprintf(stderr, "baton sim: could not write all of %s\n", campaign->json_path);
         code = code ? code : 3;
     }

@@ -195,6 +195,13 @@ void check_S15_authenticity(struct sim *s, const struct handoff *fetch)
     }
 }
 
+void check_S15_honest_reader(struct sim *s, const struct handoff *fetch)
+{
+    if (fetch->cause == BATON_CAUSE_SECRET && !fetch->wrong_secret) {
+        FAIL(s, "fetch %llu has the right secret and was refused for it", ull(fetch->id));
+    }
+}
+
 void check_S16_bounds(struct sim *s, const struct handoff *fetch, uint64_t offset, uint64_t length)
 {
     if (length == 0 || offset < fetch->begin || offset + length > fetch->end) {

@@ -32,6 +32,8 @@ void check_S12_timeout_never_frees(struct sim *s, const struct handoff *h, bool 
                                    baton_err err);
 void check_S13_all_lanes(struct sim *s, const struct handoff *h);
 void check_S15_authenticity(struct sim *s, const struct handoff *fetch);
+/* A fetch ends: for its secret only when that is wrong. */
+void check_S15_honest_reader(struct sim *s, const struct handoff *fetch);
 void check_S16_bounds(struct sim *s, const struct handoff *fetch, uint64_t offset, uint64_t length);
 void check_S18_bounded(struct sim *s, unsigned node);
 void check_S19_conservation(struct sim *s, unsigned node);
@@ -73,6 +75,8 @@ void check_P10_final_slot(struct sim *s, const struct handoff *offer, unsigned s
 
 /* A link was closed for silence. */
 void check_L1_silence(struct sim *s, unsigned node);
+/* The same, by its clock: nothing was heard for all of the time. */
+void check_L1_silence_was(struct sim *s, unsigned node, const struct sim_link *link);
 /* The liveness phase. */
 void check_L1_terminal(struct sim *s);
 void check_L2_free(struct sim *s, unsigned node);

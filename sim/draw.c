@@ -88,7 +88,7 @@ static void draw_limits(struct prng *p, struct options *o)
     o->limits = (struct core_limits){.offers = between(p, 2, OFFERS_MAX),
                                      .fetches = between(p, 2, FETCHES_MAX),
                                      .links = between(p, 2, LINKS_MAX),
-                                     .slots = SLOTS_MAX,
+                                     .slots = SLOTS_FEW,
                                      .attempts = between(p, 2, 8),
                                      .replies = between(p, 2, 8),
                                      .windows = between(p, 1, WINDOWS_MAX),
@@ -130,6 +130,9 @@ static void draw_extremes(struct sim *s, struct options *o)
     if (o->crowded) {
         o->answers = 1;
         o->limits.replies = 2;
+    }
+    if (chance(&p, 100)) {
+        o->limits.slots = SLOTS_MAX;
     }
 }
 
@@ -185,7 +188,8 @@ void sim_print_options(const struct sim *s, FILE *file)
             "transports:%s%s%s; links %s, timeout %u us; clocks of handoffs %s\n"
             "mean times: message %u us, piece %u us, work %u us, fault %u us\n"
             "of 1024: cancels %u, strikes %u, retries %u, computing stalls %u\n"
-            "limits: offers %u, fetches %u, links %u, attempts %u, replies %u, windows %u (%u a "
+            "limits: offers %u of %u readers, fetches %u, links %u, attempts %u, replies %u, "
+            "windows %u (%u a "
             "fetch) of %" PRIu64 " bytes, inflight %" PRIu64 " bytes, frames on the way %u (%u "
             "back%s), "
             "doubt %" PRIu64 " us; records of peers %s; numbers %s %u bits\nfaults on:",
@@ -195,8 +199,8 @@ void sim_print_options(const struct sim *s, FILE *file)
             o->transports & BIT(BY_LIBRARY) ? " library" : "", o->ping ? "tcp" : "unix",
             o->link_timeout_us, o->clocks ? "run" : "never run", o->delay_us, o->move_us,
             o->work_us, o->fault_us, o->cancel, o->strike, o->retry, o->stall_compute,
-            o->limits.offers, o->limits.fetches, o->limits.links, o->limits.attempts,
-            o->limits.replies, o->limits.windows, o->limits.windows_per_fetch,
+            o->limits.offers, o->limits.slots, o->limits.fetches, o->limits.links,
+            o->limits.attempts, o->limits.replies, o->limits.windows, o->limits.windows_per_fetch,
             o->limits.window_bytes, o->limits.inflight_bytes, o->room, o->answers,
             o->crowded ? ", crowded" : "", o->limits.doubt_us, o->few_peers ? "few" : "enough",
             o->wrap_bits ? "near the end of" : "from 1 in", o->wrap_bits ? o->wrap_bits : 64U);

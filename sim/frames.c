@@ -317,7 +317,8 @@ static void replay(struct sim *s, unsigned node, unsigned link)
     uint64_t hash;
 
     if (!f || f->life != s->world->nodes[node].links[link].peer_life ||
-        h->slot[slot].stage != BATON_STAGE_OFFERED || !fault_happens(s, SIM_REPLAY)) {
+        (h->slot[slot].stage != BATON_STAGE_OFFERED && h->slot[slot].stage != BATON_STAGE_LEASED) ||
+        !fault_happens(s, SIM_REPLAY)) {
         return;
     }
     frame.open = (struct frame_open){.offer_id = h->id, .fetch_id = f->id, .slot = slot};

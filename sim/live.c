@@ -24,6 +24,16 @@ void check_L1_silence(struct sim *s, unsigned node)
     }
 }
 
+void check_L1_silence_was(struct sim *s, unsigned node, const struct sim_link *link)
+{
+    uint64_t now = node_now(s, node);
+
+    if (now < link->heard + s->world->options.link_timeout_us) {
+        FAIL(s, "node %u closed a link for silence, and had heard of its peer %lld us before", node,
+             (long long)(now - link->heard));
+    }
+}
+
 void check_L1_terminal(struct sim *s)
 {
     for (unsigned i = 0; i < s->world->handoff_count; i++) {

@@ -265,7 +265,11 @@ static void carry_outcome(struct sim *s, unsigned node, const struct core_action
     check_P10_landed(s, h, a);
     if (h->side == CORE_OFFER) {
         cover(s, h, 0, h->watermark, -1);
-    } else if (h->outcome == BATON_COMPLETED) {
+        pool_quarantine(s->world->nodes[node].pool, &h->loan, s->world->now);
+        return;
+    }
+    check_S15_honest_reader(s, h);
+    if (h->outcome == BATON_COMPLETED) {
         offer = handoff_at(s, h->offer);
         offer->slot[h->want_slot].completed++;
         s->world->result.completed++;
@@ -337,6 +341,9 @@ static void carry_link(struct sim *s, unsigned node, const struct core_action *a
         link->closed_cause = (uint8_t)a->cause;
         if (a->cause == BATON_CAUSE_LINK_SILENT) {
             check_L1_silence(s, node);
+            if (!s->world->opening) {
+                check_L1_silence_was(s, node, link);
+            }
         }
         sim_link_shut(s, node, a->link);
     } else if (a->type == CORE_ACTION_LINK_FREE) {
@@ -416,6 +423,16 @@ static void note_watermark(struct sim *s, unsigned node, const struct core_event
     }
 }
 
+/* By what is a peer heard.  An OPEN may close a link that is too slow, for silence, too. */
+static void note_heard(struct sim *s, unsigned node, const struct core_event *event)
+{
+    s->world->opening = event->type == CORE_EVENT_FRAME && event->frame.frame->type == FRAME_OPEN;
+    if (event->type == CORE_EVENT_HELLO || event->type == CORE_EVENT_LINK_UP ||
+        event->type == CORE_EVENT_FRAME || event->type == CORE_EVENT_HEARD) {
+        s->world->nodes[node].links[event->link].heard = node_now(s, node);
+    }
+}
+
 void node_apply(struct sim *s, unsigned node, const struct core_event *event)
 {
     struct world *w = s->world;
@@ -424,6 +441,7 @@ void node_apply(struct sim *s, unsigned node, const struct core_event *event)
     if (event->type == CORE_EVENT_OFFER || event->type == CORE_EVENT_ADVANCE) {
         note_watermark(s, node, event);
     }
+    note_heard(s, node, event);
     while (more) {
         more = core_step(w->nodes[node].core, event, node_now(s, node), &w->actions);
         if (event && event->type == CORE_EVENT_READ) {

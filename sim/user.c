@@ -273,7 +273,7 @@ static void offer(struct sim *s, unsigned node)
     }
     h->total = count * PIECES;
     h->filled = shared * PIECES;
-    h->slots = (uint8_t)(1 + below(&w->work, SLOTS_MAX));
+    h->slots = (uint8_t)(1 + below(&w->work, w->options.limits.slots));
     h->stalls = chance(&w->work, w->options.stall_compute);
     h->exported = life_of(s, h)->exported;
     w->result.offers++;

@@ -23,7 +23,8 @@ enum {
     OFFERS_MAX = 8,
     FETCHES_MAX = 8,
     LINKS_MAX = 6,
-    SLOTS_MAX = 2,
+    SLOTS_MAX = BATON_READERS_MAX,
+    SLOTS_FEW = 2, /* in most seeds */
     WINDOWS_MAX = 8,
     SERVES_MAX = 32,
     LIST_MAX = 4, /* blocks of a handoff */
@@ -152,6 +153,7 @@ struct sim_link {
     int16_t conn;
     uint16_t out; /* windows and serves that use it */
     uint32_t serial;
+    uint64_t heard; /* by the node's clock: when its core last heard of the peer */
 };
 
 struct message {
@@ -246,6 +248,7 @@ struct world {
     uint32_t order, serial, events, handoff_count, lives, conn_count;
     uint32_t offers_left, faults_done;
     bool healing, closing, framed;
+    bool opening; /* the event that a core works at is an OPEN */
     int16_t serve_new;
     struct prng network, schedule, work, fault;
     struct options options;

@@ -90,10 +90,10 @@ static void frame_open(struct core *core, const struct core_event *event, uint64
     t = &core_slots(core)[slot_number(core, index, open->slot)];
     if (memcmp(t->secret, open->secret, ID_BYTES) != 0) {
         refuse(core, event->link, open->fetch_id, BATON_CAUSE_SECRET, false, out);
-    } else if (t->state == SLOT_LEASED && t->link == event->link && t->fetch_id == open->fetch_id) {
-        slot_say(core, slot_number(core, index, open->slot), SAY_ACCEPT, out);
-    } else if (t->state == SLOT_OFFERED && is_over(core, t, event)) {
-        core->counts.late++;
+    } else if ((t->state == SLOT_LEASED && t->link == event->link &&
+                t->fetch_id == open->fetch_id) ||
+               (t->state == SLOT_OFFERED && is_over(core, t, event))) {
+        core->counts.late++; /* it has had its answer, or will have it */
     } else if (t->state == SLOT_LEASED) {
         refuse(core, event->link, open->fetch_id, BATON_CAUSE_BUSY, false, out);
     } else if (t->state == SLOT_COMMITTED) {

@@ -284,6 +284,30 @@ TEST(cancel_of_one_of_two_readers_at_any_step)
     }
 }
 
+/* Why it was cancelled is said at both ends, by whichever it was: here an engine that closes. */
+TEST(cause_of_a_cancel_is_told_at_both_ends)
+{
+    for (int at = SINK; at <= SOURCE; at++) {
+        struct world *w = world_create(&(struct world_options){0});
+        struct world_handoff *offer = world_offer(w, SOURCE, &(struct world_offer_options){0});
+        struct world_handoff *fetch = world_fetch(w, SINK, offer, &(struct world_fetch_options){0});
+        struct core_event closing = {.type = CORE_EVENT_CANCEL};
+
+        closing.cancel.side = at == SINK ? CORE_FETCH : CORE_OFFER;
+        closing.cancel.id = at == SINK ? fetch->id : offer->id;
+        closing.cancel.scope = BATON_CANCEL_OFFER;
+        closing.cancel.cause = BATON_CAUSE_CLOSING;
+        world_run(w);
+        world_event(w, at, &closing);
+        world_run(w);
+        CHECK(fetch->outcome == (at == SINK ? BATON_CANCELLED : BATON_PEER_CANCELLED));
+        CHECK(offer->outcome == (at == SINK ? BATON_PEER_CANCELLED : BATON_CANCELLED));
+        CHECK(fetch->cause == BATON_CAUSE_CLOSING && offer->cause == BATON_CAUSE_CLOSING);
+        world_check_empty(w);
+        world_destroy(w);
+    }
+}
+
 /* Movers that are still at work at the end: quiet waits for each of them, the outcome for none. */
 TEST(quiet_waits_for_movers)
 {

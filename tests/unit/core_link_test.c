@@ -111,6 +111,26 @@ TEST(peer_records_are_reused)
     world_destroy(w);
 }
 
+/* What a record is used for, also a refusal, makes it young again. */
+TEST(peer_that_comes_again_is_remembered)
+{
+    struct world *w = world_create(&(struct world_options){.nodes = 1});
+    unsigned who = 2, refusals = 0;
+
+    for (unsigned i = 0; i < 20; i++) {
+        int last = world_puppet_sink(w, NODE, (uint8_t)(i ? who++ : 1), 9);
+
+        CHECK(last >= 0);
+        world_event(w, NODE,
+                    &(struct core_event){.type = CORE_EVENT_LINK_LOST,
+                                         .link = w->wires[last].link[WORLD_SOURCE],
+                                         .lost.cause = BATON_CAUSE_LINK_CLOSED});
+        refusals += i % 5 == 4 && world_puppet_sink(w, NODE, 1, 9) < 0;
+    }
+    CHECK(refusals == 4);
+    world_destroy(w);
+}
+
 /* Two engines that are both to each other have two links, independent of one another. */
 TEST(both_directions_are_independent)
 {
@@ -430,6 +450,31 @@ TEST(displaced_word_is_not_lost)
         world_check_empty(w);
         world_destroy(w);
     }
+}
+
+/* The word that is displaced says why, as it would have done in time: this reader lied. */
+TEST(displaced_word_keeps_its_cause)
+{
+    struct world *w = world_create(&(struct world_options){.nodes = 1, .twice = true});
+    struct world_handoff *offer =
+        world_offer(w, NODE, &(struct world_offer_options){.watermark = 50});
+    int first = world_puppet_sink(w, NODE, ONE, 1), second = world_puppet_sink(w, NODE, TWO, 1);
+    struct frame f = open_frame(offer, 0, 7);
+
+    world_tell(w, first, &f, BATON_CAUSE_NONE);
+    CHECK(world_said(w, first, &f) && f.type == FRAME_ACCEPT);
+    f = (struct frame){.type = FRAME_COMMIT,
+                       .commit = {.offer_id = offer->id, .fetch_id = 7, .attempt = 1}};
+    world_tell(w, first, &f, BATON_CAUSE_NONE);
+    f = open_frame(offer, 0, 8);
+    world_tell(w, second, &f, BATON_CAUSE_NONE);
+    CHECK(world_said(w, first, &f) && f.type == FRAME_ENDED && f.ended.fetch_id == 7);
+    CHECK(f.ended.attempt == 1 && f.ended.cause == BATON_CAUSE_EARLY);
+    world_cancel(w, offer, BATON_CANCEL_OFFER);
+    while (world_said(w, second, &f)) {
+    }
+    world_check_empty(w);
+    world_destroy(w);
 }
 
 /* A reader so slow that there is no room even for that word loses its link, which says the same. */

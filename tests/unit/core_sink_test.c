@@ -51,16 +51,18 @@ static void tell_accept(struct sink *s, uint64_t fetch, uint64_t watermark, uint
     world_tell(s->world, s->wire, &f, BATON_CAUSE_NONE);
 }
 
-/* A number that no fetch of this engine can have, also from its own user, is nobody's. */
-TEST(fetch_beyond_the_table_is_nobody)
+/* A number that no fetch of this engine can have, or that only another of the same index will have,
+ * is nobody's, also from its own user. */
+TEST(number_of_no_fetch_is_nobody)
 {
     struct sink s = sink_new();
-    const uint64_t wrong[] = {s.fetch->id + s.world->options.limits.fetches, UINT64_MAX};
+    const uint64_t wrong[] = {s.fetch->id + s.world->options.limits.fetches, UINT64_MAX,
+                              s.fetch->id + (UINT64_C(1) << 32)};
     struct core_event cancel = {.type = CORE_EVENT_CANCEL,
                                 .cancel = {.side = CORE_FETCH, .cause = BATON_CAUSE_CANCEL}};
     struct core_counts counts;
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         tell_accept(&s, wrong[i], TOTAL, TOTAL);
         cancel.cancel.id = wrong[i];
         world_event(s.world, NODE, &cancel);
@@ -68,7 +70,7 @@ TEST(fetch_beyond_the_table_is_nobody)
     }
     CHECK(s.fetch->outcomes == 0 && s.fetch->copies == 0);
     world_counts(s.world, NODE, &counts);
-    CHECK(counts.late == 4); /* each frame was applied twice */
+    CHECK(counts.late == 6); /* each frame was applied twice */
     world_cancel(s.world, s.fetch, BATON_CANCEL_ATTEMPT);
     sink_end(&s);
 }

@@ -150,8 +150,8 @@ TEST(open_of_offered_and_of_leased_slot)
 
     tell_open(&t, 0, 7);
     CHECK(hears_accept(&t, 0, 7, 1) && stage(&t) == BATON_STAGE_LEASED);
-    tell_open(&t, 0, 7);
-    CHECK(hears_accept(&t, 0, 7, 1) && hears_nothing(&t, 0));
+    tell_open(&t, 0, 7); /* again: it has had its answer */
+    CHECK(hears_nothing(&t, 0));
     tell_open(&t, 0, 8);
     CHECK(hears_refused(&t, 0, 8, BATON_CAUSE_BUSY, false));
     tell_open(&t, 1, 7); /* the same number of another incarnation's fetch */
@@ -190,18 +190,15 @@ TEST(open_of_final_slot)
 TEST(open_of_unknown_offer)
 {
     struct table t = table_new(&half);
-    const struct {
-        uint64_t id;
-        uint32_t slot;
-    } wrong[] = {{t.offer->id + 1, 0}, {t.offer->id + (UINT64_C(1) << CORE_INDEX_BITS), 0},
-                 {t.offer->index, 0},  {UINT64_MAX, 0},
-                 {t.offer->id, 1},     {t.offer->id, UINT32_MAX}};
+    const uint64_t id = t.offer->id, serial = UINT64_C(1) << CORE_INDEX_BITS;
+    const uint64_t ids[] = {id + 1, id + serial, id + (serial << 12), t.offer->index, UINT64_MAX,
+                            id,     id};
+    const uint32_t slots[] = {0, 0, 0, 0, 0, 1, UINT32_MAX};
 
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        struct frame f = open_frame(t.offer, 0, 7);
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+        struct frame f = open_frame(t.offer, slots[i], 7);
 
-        f.open.offer_id = wrong[i].id;
-        f.open.slot = wrong[i].slot;
+        f.open.offer_id = ids[i];
         world_tell(t.world, t.wire[0], &f, BATON_CAUSE_NONE);
         CHECK(hears_refused(&t, 0, 7, BATON_CAUSE_GONE, false));
     }

@@ -255,6 +255,7 @@ TEST(a_block_named_twice_counts_twice)
 /* Used before; a sibling's; another nonce: each is told, in this order, and changes nothing. */
 TEST(a_receipt_works_once_and_for_its_own_handoff)
 {
+    const uint64_t high = UINT64_C(1) << 63;
     struct world w;
     struct lease offer, sibling;
 
@@ -267,6 +268,8 @@ TEST(a_receipt_works_once_and_for_its_own_handoff)
     CHECK(!strcmp(w.error.text, "the receipt is of handoff 8, not of handoff 7"));
     CHECK(refused(&w, retire_as(&w, &offer, 7, sibling.loan.nonce), BATON_ERECEIPT));
     CHECK(strstr(w.error.text, "nonce") && !offer.loan.used);
+    CHECK(refused(&w, retire_as(&w, &offer, 7, offer.loan.nonce ^ high), BATON_ERECEIPT));
+    CHECK(refused(&w, retire_as(&w, &offer, 7 ^ high, offer.loan.nonce), BATON_ERECEIPT));
     CHECK(retire(&w, &offer) == BATON_OK && offer.loan.used);
     remember(&w);
     CHECK(refused(&w, retire(&w, &offer), BATON_ERECEIPT));
