@@ -101,10 +101,11 @@ static ssize_t receive(struct connection *c, void *bytes, size_t room)
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t got;
 
-    if (c->is_unix) {
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
+    if (!c->is_unix) {
+        return recv(c->watch.fd, bytes, room, MSG_DONTWAIT);
     }
+    message.msg_control = control.bytes;
+    message.msg_controllen = sizeof(control.bytes);
     got = recvmsg(c->watch.fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (got > 0) {
         take_fds(c, &message);
@@ -177,30 +178,27 @@ void connection_events(struct connection *c)
     }
 }
 
-/* One sendmsg, with the descriptor, or without. */
-static ssize_t send_bytes(struct connection *c, const void *bytes, size_t length, bool with_fd)
+/* One sendmsg, with the descriptor. */
+static ssize_t send_with_fd(struct connection *c, const void *bytes, size_t length)
 {
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = {.bytes = {0}};
     struct iovec iov = {(void *)(uintptr_t)bytes, length};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *m = CMSG_FIRSTHDR(&message);
     ssize_t put;
 
-    if (with_fd) {
-        struct cmsghdr *m;
-
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
-        m = CMSG_FIRSTHDR(&message);
-        m->cmsg_level = SOL_SOCKET;
-        m->cmsg_type = SCM_RIGHTS;
-        m->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(m), &c->out_fd, sizeof(int));
-    }
+    m->cmsg_level = SOL_SOCKET;
+    m->cmsg_type = SCM_RIGHTS;
+    m->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(m), &c->out_fd, sizeof(int));
     put = sendmsg(c->watch.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (with_fd && put > 0) {
+    if (put > 0) {
         close(c->out_fd); /* the peer has its own now */
         c->out_fd = -1;
     }
@@ -212,13 +210,15 @@ static ssize_t send_some(struct connection *c)
 {
     size_t end = c->out_fd >= 0 && c->out_fd_at > c->out_sent ? c->out_fd_at : c->out_length;
 
-    return send_bytes(c, c->out + c->out_sent, end - c->out_sent,
-                      c->out_fd >= 0 && c->out_fd_at == c->out_sent);
+    if (c->out_fd >= 0 && c->out_fd_at == c->out_sent) {
+        return send_with_fd(c, c->out + c->out_sent, end - c->out_sent);
+    }
+    return send(c->watch.fd, c->out + c->out_sent, end - c->out_sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 bool connection_send_fd(struct connection *c)
 {
-    return send_bytes(c, "", 1, true) == 1 || errno == EAGAIN || errno == EINTR;
+    return send_with_fd(c, "", 1) == 1 || errno == EAGAIN || errno == EINTR;
 }
 
 bool connection_write(struct connection *c)
@@ -365,6 +365,7 @@ void link_flush_all(baton_engine *engine)
         engine->flushing = link->flush_next;
         link->flush = false;
         link_flush(link);
+        link_released(link); /* it may have ended while it was on the list */
         /* Answers that left made room for frames that were not read for want of it. */
         if (link->up && link->control.in_length > 0) {
             link_digest(link);

@@ -188,9 +188,11 @@ int rings_read(struct connection *c)
     bool wake;
 
     if (!connection_reserve(c, RING_BYTES) ||
-        !ring_read(&c->rings->in, c->in + c->in_length, RING_BYTES, &got, &wake) ||
-        (wake && !ring_bell(c))) {
+        !ring_read(&c->rings->in, c->in + c->in_length, RING_BYTES, &got, &wake)) {
         return -1;
+    }
+    if (wake) {
+        ring_bell(c); /* nobody there: the socket's end says so */
     }
     c->in_length += got;
     return got > 0;
