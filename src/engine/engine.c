@@ -3,7 +3,6 @@
 #include "engine/engine.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "util/clock.h"
+#include "util/thread.h"
 
 /* ---- forking ---- */
 
@@ -198,21 +198,15 @@ static void *drive(void *arg)
 
 static baton_err start_thread(baton_engine *engine, struct baton_error *ret_error)
 {
-    sigset_t all, before;
     int failed;
 
     if (engine->options.progress == BATON_PROGRESS_CALLER) {
         return BATON_OK;
     }
-    /* The host program's signals are not for this thread. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    failed = pthread_create(&engine->thread, NULL, drive, engine);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    failed = thread_start(&engine->thread, "baton", drive, engine);
     if (failed) {
         return error_system(ret_error, failed, "pthread_create");
     }
-    pthread_setname_np(engine->thread, "baton");
     engine->has_thread = true;
     return BATON_OK;
 }

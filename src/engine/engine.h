@@ -170,6 +170,7 @@ struct connection {
     unsigned fd_count;
     struct rings *rings; /* made or taken; NULL: none */
     bool ringed;         /* frames go through them, both ways */
+    bool ring_broken;    /* the peer wrote a position that can not be */
 };
 
 /* Memory of a peer.  One that was replaced stays as long as its link. */

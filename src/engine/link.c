@@ -29,6 +29,8 @@ void connection_close(struct connection *c)
     rings_close(c);
     if (c->watch.fd >= 0) {
         loop_unwatch(engine, &c->watch);
+        /* A forked child may hold it too: the peer must see its end all the same. */
+        shutdown(c->watch.fd, SHUT_RDWR);
         close(c->watch.fd);
     }
     if (c->pidfd >= 0) {
@@ -109,6 +111,11 @@ static ssize_t receive(struct connection *c, void *bytes, size_t room)
     got = recvmsg(c->watch.fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (got > 0) {
         take_fds(c, &message);
+    }
+    if (got > 0 && message.msg_flags & MSG_CTRUNC) {
+        /* A descriptor was lost, for want of one: the next would be taken for it. */
+        errno = EMFILE;
+        return -1;
     }
     return got;
 }
@@ -247,8 +254,20 @@ bool connection_write(struct connection *c)
     return true;
 }
 
+/* What was sent makes room, so that a slow reader costs no more than what waits for it. */
+static void compact(struct connection *c)
+{
+    memmove(c->out, c->out + c->out_sent, c->out_length - c->out_sent);
+    c->out_fd_at -= c->out_fd >= 0 ? c->out_sent : 0;
+    c->out_length -= c->out_sent;
+    c->out_sent = 0;
+}
+
 bool connection_add(struct connection *c, const struct frame *frame, int fd)
 {
+    if (c->out_sent > 0 && c->out_length + frame_bytes(frame) > c->out_room) {
+        compact(c);
+    }
     if (!grow(&c->out, &c->out_room, c->out_length, frame_bytes(frame))) {
         return false;
     }
@@ -352,7 +371,8 @@ static void link_flush(struct engine_link *link)
             }
         }
         if (link->up && !connection_write(&link->control)) {
-            link_lose(link, BATON_CAUSE_LINK_CLOSED);
+            link_lose(link,
+                      link->control.ring_broken ? BATON_CAUSE_PROTOCOL : BATON_CAUSE_LINK_CLOSED);
         }
     } while (link->up && engine->framed && has_room(&link->control));
 }

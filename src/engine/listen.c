@@ -99,6 +99,8 @@ void listener_close(struct listener *listener)
         return;
     }
     loop_unwatch(listener->engine, &listener->watch);
+    /* A forked child may hold it too: nobody must be able to connect to it any more. */
+    shutdown(listener->watch.fd, SHUT_RDWR);
     close(listener->watch.fd);
     listener->watch.fd = -1;
     if (listener->unlink_path) {

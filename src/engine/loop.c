@@ -317,9 +317,10 @@ static int look(baton_engine *engine)
  * while instead: a sleeper is woken sooner than it gets its turn.  True: there is work,
  * `*ret_count` events of it.
  */
-static bool spin(baton_engine *engine, int *ret_count)
+static bool spin(baton_engine *engine, uint64_t most_us, int *ret_count)
 {
-    uint64_t now_us = engine->spin_us ? clock_now_us() : 0, end_us = now_us + engine->spin_us;
+    uint64_t now_us = engine->spin_us ? clock_now_us() : 0;
+    uint64_t end_us = now_us + (engine->spin_us < most_us ? engine->spin_us : most_us);
 
     while (now_us < end_us) {
         uint64_t before_us = now_us;
@@ -355,8 +356,10 @@ static void adapt_spin(baton_engine *engine, uint64_t slept_us, uint64_t now_us)
 static int wait_events(baton_engine *engine, int timeout_ms)
 {
     int count = look(engine);
+    int most_ms = count == 0 && timeout_ms != 0 ? wait_ms(engine, timeout_ms, clock_now_us()) : 0;
+    uint64_t most_us = most_ms < 0 ? UINT64_MAX : (uint64_t)most_ms * 1000;
 
-    if (count == 0 && timeout_ms != 0 && !spin(engine, &count) && may_sleep(engine, true)) {
+    if (most_ms != 0 && !spin(engine, most_us, &count) && may_sleep(engine, true)) {
         uint64_t from_us = clock_now_us(), now_us;
 
         stats_publish(engine, true);

@@ -169,6 +169,7 @@ bool rings_write(struct connection *c)
             end = c->out_fd_at;
         }
         if (!ring_write(&c->rings->out, c->out + c->out_sent, end - c->out_sent, &written, &wake)) {
+            c->ring_broken = true;
             return false;
         }
         full = written < end - c->out_sent;

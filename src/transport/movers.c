@@ -16,12 +16,12 @@
 #include "transport/movers.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "transport/slice.h"
 #include "util/assert.h"
 #include "util/error.h"
+#include "util/thread.h"
 
 enum {
     /* A done window waits at most for so many others before the driving thread is woken, and only
@@ -176,31 +176,6 @@ static void *mover_main(void *arg)
     return NULL;
 }
 
-/*
- * The process's signals are none of a mover's business, but for the faults of its own loads: were
- * those blocked, the kernel would kill the process.
- */
-static int start(struct mover *mover)
-{
-    sigset_t mask, before;
-    int err;
-
-    sigfillset(&mask);
-    sigdelset(&mask, SIGBUS);
-    sigdelset(&mask, SIGSEGV);
-    sigdelset(&mask, SIGFPE);
-    sigdelset(&mask, SIGILL);
-    sigdelset(&mask, SIGTRAP);
-    sigdelset(&mask, SIGSYS);
-    pthread_sigmask(SIG_SETMASK, &mask, &before);
-    err = pthread_create(&mover->thread, NULL, mover_main, mover);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (err == 0) {
-        pthread_setname_np(mover->thread, "baton-mover");
-    }
-    return err;
-}
-
 static void end_threads(struct movers *movers, unsigned count)
 {
     pthread_mutex_lock(&movers->lock);
@@ -238,7 +213,7 @@ baton_err movers_create(const struct movers_options *options, struct movers **re
         int err;
 
         movers->mover[i].movers = movers;
-        err = start(&movers->mover[i]);
+        err = thread_start(&movers->mover[i].thread, "baton-mover", mover_main, &movers->mover[i]);
         if (err) {
             end_threads(movers, i);
             release(movers);
