@@ -161,6 +161,13 @@ static baton_err make_tables(baton_engine *engine, struct baton_error *ret_error
     engine->nonce = malloc(ID_BYTES);
     engine->links = calloc(engine->options.links_max, sizeof(*engine->links));
     engine->hot = calloc(engine->options.links_max, sizeof(*engine->hot));
+    /* At once: whatever fails next, these are closed. */
+    for (uint32_t i = 0; engine->links && i < engine->options.links_max; i++) {
+        link_init(&engine->links[i], engine, i);
+    }
+    for (unsigned i = 0; i < ENGINE_GREETERS_MAX; i++) {
+        connection_init(&engine->greeters[i], engine);
+    }
     for (int side = 0; side < 2; side++) {
         engine->table[side] = calloc(count[side], sizeof(struct baton_handoff *));
         engine->free_index[side] = calloc(count[side], sizeof(uint32_t));
@@ -176,12 +183,6 @@ static baton_err make_tables(baton_engine *engine, struct baton_error *ret_error
     if (!engine->actions || !engine->nonce || !engine->links || !engine->hot) {
         return error_set(ret_error, BATON_ENOMEM, "no memory for %u links",
                          engine->options.links_max);
-    }
-    for (uint32_t i = 0; i < engine->options.links_max; i++) {
-        link_init(&engine->links[i], engine, i);
-    }
-    for (unsigned i = 0; i < ENGINE_GREETERS_MAX; i++) {
-        connection_init(&engine->greeters[i], engine);
     }
     return BATON_OK;
 }

@@ -112,7 +112,7 @@ static ssize_t receive(struct connection *c, void *bytes, size_t room)
     if (got > 0) {
         take_fds(c, &message);
     }
-    if (got > 0 && message.msg_flags & MSG_CTRUNC) {
+    if (got > 0 && c->link && message.msg_flags & MSG_CTRUNC) {
         /* A descriptor was lost, for want of one: the next would be taken for it. */
         errno = EMFILE;
         return -1;

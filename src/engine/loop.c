@@ -94,7 +94,8 @@ static bool may_sleep(baton_engine *engine, bool leave_rings)
     bool quiet;
 
     atomic_store(&engine->asleep, true);
-    quiet = !atomic_load(&engine->woken);
+    /* The order to leave may have come before this step forgot that it was woken. */
+    quiet = !atomic_load(&engine->woken) && !atomic_load(&engine->stopping);
     return rings_rest(engine, leave_rings) && quiet;
 }
 
@@ -366,7 +367,8 @@ static int wait_events(baton_engine *engine, int timeout_ms)
         count = epoll_wait(engine->epoll_fd, engine->batch, ENGINE_EVENTS_MAX,
                            wait_ms(engine, timeout_ms, from_us));
         now_us = clock_now_us();
-        adapt_spin(engine, now_us - from_us, now_us);
+        /* To be woken by a clock is no work that came soon. */
+        adapt_spin(engine, count > 0 ? now_us - from_us : UINT64_MAX, now_us);
     }
     atomic_store(&engine->asleep, false);
     return count;

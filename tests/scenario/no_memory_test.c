@@ -22,6 +22,7 @@
 
 static atomic_bool counting;
 static atomic_uint counted;
+static atomic_int failing = -1; /* that many more succeed, then one fails; -1: none fails */
 
 #if COUNTS
 void *__libc_malloc(size_t bytes);
@@ -35,16 +36,21 @@ static void count(void)
     }
 }
 
+static bool fails(void)
+{
+    return atomic_load(&failing) >= 0 && atomic_fetch_sub(&failing, 1) == 0;
+}
+
 void *malloc(size_t bytes)
 {
     count();
-    return __libc_malloc(bytes);
+    return fails() ? NULL : __libc_malloc(bytes);
 }
 
 void *calloc(size_t number, size_t bytes)
 {
     count();
-    return __libc_calloc(number, bytes);
+    return fails() ? NULL : __libc_calloc(number, bytes);
 }
 
 void *realloc(void *memory, size_t bytes)
@@ -106,4 +112,36 @@ TEST(what_takes_memory_is_counted)
     atomic_store(&counting, false);
     free(memory);
     CHECK(atomic_load(&counted) == 1);
+}
+
+/* An engine for which there is no memory, at whichever place, is not made, and leaves nothing. */
+TEST(an_engine_without_memory_is_not_made)
+{
+    const struct baton_engine_options options = {
+        .size = sizeof(options), .progress = BATON_PROGRESS_CALLER, .movers = -1};
+    unsigned refused = 0;
+    bool whole = false;
+
+    if (!COUNTS) {
+        test_skip("a sanitizer has its own malloc");
+        return;
+    }
+    for (int nth = 0; nth < 1000 && !whole; nth++) {
+        struct baton_error error = {0};
+        baton_engine *engine = NULL;
+        baton_err err;
+
+        atomic_store(&failing, nth);
+        err = baton_engine_create(&options, &engine, &error);
+        whole = atomic_exchange(&failing, -1) >= 0;
+        refused += err == BATON_ENOMEM;
+        CHECK(err == BATON_OK || err == BATON_ENOMEM);
+        if (err == BATON_OK) {
+            baton_engine_close(engine);
+            CHECK(baton_engine_destroy(engine, NULL) == BATON_OK);
+        } else {
+            CHECK(engine == NULL && error.text[0]);
+        }
+    }
+    CHECK(whole && refused > 5);
 }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -196,6 +197,7 @@ static pid_t start_filler(baton_engine *engine)
     char endpoint[BATON_ENDPOINT_BYTES_MAX];
 
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         /* What the child may ask of its parent's engine is where it listens, and who it is. */
         if (!baton_engine_endpoint(engine, 0, endpoint) || !raw_dial_rings(&raw, engine)) {
             _exit(1);
@@ -301,12 +303,14 @@ TEST(a_forked_child_does_not_hold_a_link)
     end_finish(&offer);
     pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         pause();
         _exit(0);
     }
     baton_engine_close(pair.source);
     CHECK(baton_engine_drain(pair.source, PAIR_WAIT_MS) == BATON_OK);
     CHECK(baton_engine_destroy(pair.source, NULL) == BATON_OK);
+    pair.source_frozen = true; /* it is no more */
     CHECK(fetch_start(&pair, &late, &offer.ticket, 1, &args) == BATON_OK);
     end_finish(&late);
     CHECK(late.result.outcome == BATON_LINK_LOST);
