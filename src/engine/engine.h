@@ -393,6 +393,8 @@ int connection_read(struct connection *connection);
 /* Of a connection whose frames go elsewhere: takes descriptors, drops bytes.  As connection_read().
  */
 int connection_bells(struct connection *connection);
+/* Why it is gone, after a call has said that it is. */
+baton_cause connection_cause(const struct connection *connection);
 /* Room for so many bytes more in `in`; false: no memory. */
 bool connection_reserve(struct connection *connection, size_t bytes);
 /* Sends the descriptor that waits, with a bell; it is still there when the socket is full.  False:
@@ -426,13 +428,12 @@ bool rings_take(struct connection *connection, int fd);
 /* From here on frames go through the rings.  Nothing waits to be written. */
 void rings_begin(struct connection *connection);
 void rings_close(struct connection *connection);
-/* As connection_write() and connection_read(). */
+/* As connection_write(). */
 bool rings_write(struct connection *connection);
-int rings_read(struct connection *connection);
 /* The socket of a link with rings is readable, or at its end. */
 void rings_ready(struct connection *connection);
-/* Reads the rings of hot links; true: something came. */
-bool rings_poll(baton_engine *engine);
+/* Reads the rings of hot links. */
+void rings_poll(baton_engine *engine);
 /* Whether a hot link's ring has bytes. */
 bool rings_have(const baton_engine *engine);
 /* Before the driver sleeps, or may: tell the peers to ring.  `leave`: it does not look again before

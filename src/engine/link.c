@@ -131,6 +131,11 @@ int connection_pop_fd(struct connection *c)
     return fd;
 }
 
+baton_cause connection_cause(const struct connection *c)
+{
+    return c->ring_broken ? BATON_CAUSE_PROTOCOL : BATON_CAUSE_LINK_CLOSED;
+}
+
 static int read_status(ssize_t got)
 {
     if (got < 0) {
@@ -371,8 +376,7 @@ static void link_flush(struct engine_link *link)
             }
         }
         if (link->up && !connection_write(&link->control)) {
-            link_lose(link,
-                      link->control.ring_broken ? BATON_CAUSE_PROTOCOL : BATON_CAUSE_LINK_CLOSED);
+            link_lose(link, connection_cause(&link->control));
         }
     } while (link->up && engine->framed && has_room(&link->control));
 }

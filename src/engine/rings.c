@@ -183,13 +183,17 @@ bool rings_write(struct connection *c)
     return !bell || ring_bell(c);
 }
 
-int rings_read(struct connection *c)
+/* As connection_read(). */
+static int read_ring(struct connection *c)
 {
     size_t got;
     bool wake;
 
-    if (!connection_reserve(c, RING_BYTES) ||
-        !ring_read(&c->rings->in, c->in + c->in_length, RING_BYTES, &got, &wake)) {
+    if (!connection_reserve(c, RING_BYTES)) {
+        return -1;
+    }
+    if (!ring_read(&c->rings->in, c->in + c->in_length, RING_BYTES, &got, &wake)) {
+        c->ring_broken = true;
         return -1;
     }
     if (wake) {
@@ -208,28 +212,25 @@ static bool look(struct engine_link *link)
 
     ring_awake(&c->rings->in);
     if (core_link_reads(link->engine->core, link->number)) {
-        got = rings_read(c);
+        got = read_ring(c);
     }
     if (got > 0) {
         c->rings->idle = 0;
         link_digest(link);
     } else if (got < 0) {
-        link_lose(link, BATON_CAUSE_PROTOCOL);
+        link_lose(link, connection_cause(c));
     } else {
         c->rings->idle++;
     }
     return got != 0;
 }
 
-bool rings_poll(baton_engine *engine)
+void rings_poll(baton_engine *engine)
 {
-    bool came = false;
-
     for (uint32_t i = 0; i < engine->hot_count;) {
         uint32_t number = engine->hot[i];
 
         if (look(&engine->links[number])) {
-            came = true;
             engine_settle(engine);
         }
         /* A link that was lost has left the list, and another has taken its place. */
@@ -237,7 +238,6 @@ bool rings_poll(baton_engine *engine)
             i++;
         }
     }
-    return came;
 }
 
 bool rings_have(const baton_engine *engine)
@@ -283,7 +283,7 @@ void rings_ready(struct connection *c)
 
     if (got < 0) {
         /* What the peer said before its end is in the ring. */
-        if (core_link_reads(link->engine->core, link->number) && rings_read(c) > 0) {
+        if (core_link_reads(link->engine->core, link->number) && read_ring(c) > 0) {
             link_digest(link);
         }
         link_lose(link, BATON_CAUSE_LINK_CLOSED);

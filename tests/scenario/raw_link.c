@@ -380,3 +380,18 @@ struct frame raw_cancel(const uint8_t *ticket, size_t length)
     memcpy(frame.cancel.secret, decoded.secret, ID_BYTES);
     return frame;
 }
+
+_Atomic(const char *) raw_closed;
+
+void raw_on_log(void *arg, baton_log_level level, const char *text)
+{
+    static const char *const causes[] = {"protocol", "link_closed", "peer_died"};
+
+    (void)arg;
+    (void)level;
+    for (unsigned i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
+        if (strstr(text, " closed: ") && strstr(text, causes[i])) {
+            raw_closed = causes[i];
+        }
+    }
+}

@@ -68,6 +68,10 @@ bool raw_gone(const struct raw_link *raw);
 /* Wait until the engine has taken all bytes of the socket. */
 bool raw_taken(const struct raw_link *raw);
 
+/* Why the last link of an engine with the callback raw_on_log() ended; NULL: none has. */
+extern _Atomic(const char *) raw_closed;
+void raw_on_log(void *arg, baton_log_level level, const char *text);
+
 /* An OPEN that is answered REFUSED, whatever the engine offers. */
 struct frame raw_open(uint64_t fetch_id);
 /* The CANCEL that ends the whole offer of a ticket. */

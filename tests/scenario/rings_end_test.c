@@ -174,21 +174,6 @@ TEST(an_engine_with_unread_frames_can_be_abandoned)
 
 /* ---- stopped and killed ---- */
 
-static _Atomic(const char *) closed;
-
-static void on_log(void *arg, baton_log_level level, const char *text)
-{
-    static const char *const causes[] = {"protocol", "link_closed", "peer_died"};
-
-    (void)arg;
-    (void)level;
-    for (unsigned i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
-        if (strstr(text, " closed: ") && strstr(text, causes[i])) {
-            closed = causes[i];
-        }
-    }
-}
-
 /* A process that fills both rings and stops. */
 static pid_t start_filler(baton_engine *engine)
 {
@@ -213,7 +198,7 @@ static pid_t start_filler(baton_engine *engine)
  * and is not said to have broken the protocol. */
 TEST(a_peer_stopped_with_full_rings_keeps_its_link_until_it_is_killed)
 {
-    struct pair_setup setup = {.kind = plain_shm, .source.on_log = on_log};
+    struct pair_setup setup = {.kind = plain_shm, .source.on_log = raw_on_log};
     uint64_t end_ns = now_ns() + (uint64_t)PAIR_WAIT_MS * 1000000;
     struct pair pair;
     int status = 0;
@@ -225,14 +210,14 @@ TEST(a_peer_stopped_with_full_rings_keeps_its_link_until_it_is_killed)
     for (unsigned i = 0; i < 20; i++) {
         check_serves(&pair);
     }
-    CHECK(closed == NULL);
+    CHECK(raw_closed == NULL);
     kill(pid, SIGKILL);
     CHECK(waitpid(pid, &status, 0) == pid);
-    while (!closed && now_ns() < end_ns) {
+    while (!raw_closed && now_ns() < end_ns) {
         check_serves(&pair);
     }
     /* Its socket ends a moment before its pidfd says so. */
-    CHECK(closed && strcmp(closed, "protocol") != 0);
+    CHECK(raw_closed && strcmp(raw_closed, "protocol") != 0);
     pair_close(&pair);
 }
 

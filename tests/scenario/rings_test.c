@@ -20,25 +20,9 @@ enum {
     SLOW_BYTES = 2 << 20, /* answers that a slow reader takes */
 };
 
-/* Why the last link of an engine with this callback ended. */
-static _Atomic(const char *) closed;
-
-static void on_log(void *arg, baton_log_level level, const char *text)
-{
-    static const char *const causes[] = {"protocol", "link_closed", "peer_died"};
-
-    (void)arg;
-    (void)level;
-    for (unsigned i = 0; i < sizeof(causes) / sizeof(causes[0]); i++) {
-        if (strstr(text, " closed: ") && strstr(text, causes[i])) {
-            closed = causes[i];
-        }
-    }
-}
-
 static bool closed_with(const char *cause)
 {
-    const char *why = closed;
+    const char *why = raw_closed;
 
     if (!why || strcmp(why, cause) != 0) {
         printf("    the link ended with %s\n", why ? why : "nothing");
@@ -49,9 +33,10 @@ static bool closed_with(const char *cause)
 
 static void open_pair(struct pair *pair, const struct kind *kind)
 {
-    struct pair_setup setup = {.kind = kind, .source.on_log = on_log, .sink.on_log = on_log};
+    struct pair_setup setup = {
+        .kind = kind, .source.on_log = raw_on_log, .sink.on_log = raw_on_log};
 
-    closed = NULL;
+    raw_closed = NULL;
     pair_open(pair, &setup);
 }
 
@@ -187,7 +172,7 @@ TEST(nonsense_in_a_ring_ends_its_link)
     open_pair(&pair, plain_shm);
     CHECK(raw_dial_rings(&other, pair.source));
     for (unsigned i = 0; i < sizeof(nonsense) / sizeof(nonsense[0]); i++) {
-        closed = NULL;
+        raw_closed = NULL;
         CHECK(raw_dial_rings(&raw, pair.source) && answers(&raw, 1));
         nonsense[i](&raw);
         raw_bell(&raw, -1);
@@ -423,7 +408,7 @@ TEST(the_last_words_of_a_full_ring_are_heard)
     raw_close(&raw);
     end_finish(&fetch);
     CHECK(fetch.result.outcome == BATON_REFUSED && fetch.result.cause == BATON_CAUSE_BUSY);
-    if (closed) {
+    if (raw_closed) {
         CHECK(closed_with("link_closed"));
     }
     pair_close(&pair);
