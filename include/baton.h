@@ -272,7 +272,8 @@ struct baton_engine_options {
     uint32_t window_bytes; /* most bytes of one window; default 1 MiB */
     uint32_t slice_bytes; /* most bytes that a mover copies without looking for a cancel; default 64
                              KiB */
-    uint64_t inflight_bytes_max; /* most bytes of all windows under way; default 16 MiB */
+    uint64_t inflight_bytes_max; /* most bytes of all windows under way, but for one window of each
+                                    link; default 16 MiB */
     unsigned attempts_max;       /* leases of one offer, all slots together; default 64 */
     uint32_t
         link_timeout_ms; /* a TCP link without an answer for this long is closed; default 5000 */

@@ -217,8 +217,8 @@ void check_S18_bounded(struct sim *s, unsigned node)
 
     core_gauges(s->world->nodes[node].core, &g);
     if (g.offers > limits->offers || g.fetches > limits->fetches || g.links > limits->links ||
-        g.windows > limits->windows ||
-        (g.windows > 1 && g.inflight_bytes > limits->inflight_bytes)) {
+        g.windows > limits->windows + limits->links ||
+        g.inflight_bytes > limits->inflight_bytes + limits->links * limits->window_bytes) {
         FAIL(s, "node %u has %u offers, %u fetches, %u links, %u windows", node, g.offers,
              g.fetches, g.links, g.windows);
     }

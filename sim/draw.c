@@ -91,7 +91,7 @@ static void draw_limits(struct prng *p, struct options *o)
                                      .slots = SLOTS_FEW,
                                      .attempts = between(p, 2, 8),
                                      .replies = between(p, 2, 8),
-                                     .windows = between(p, 1, WINDOWS_MAX),
+                                     .windows = between(p, 1, WINDOWS_SHARED_MAX),
                                      .windows_per_fetch = between(p, 1, 4),
                                      .window_bytes = between(p, 1, 8),
                                      .inflight_bytes = between(p, 4, 32),
@@ -133,6 +133,13 @@ static void draw_extremes(struct sim *s, struct options *o)
     }
     if (chance(&p, 100)) {
         o->limits.slots = SLOTS_MAX;
+    }
+    o->narrow = chance(&p, 64) && o->nodes > 2 && (o->faults & BIT(SIM_PAUSE_LONG));
+    if (o->narrow) {
+        o->sources = o->sources < 2 ? 2 : o->sources;
+        o->transports |= BIT(BY_STREAM);
+        o->ping = o->clocks = false;
+        o->limits.windows = 1;
     }
 }
 
@@ -183,27 +190,27 @@ void sim_print_options(const struct sim *s, FILE *file)
 {
     const struct options *o = &s->world->options;
 
-    fprintf(file,
-            "nodes %u, %u of them sources; %u blocks a pool (%s); %u offers\n"
-            "transports:%s%s%s; links %s, timeout %u us; clocks of handoffs %s\n"
-            "mean times: message %u us, piece %u us, work %u us, fault %u us\n"
-            "of 1024: cancels %u, strikes %u, retries %u, computing stalls %u\n"
-            "limits: offers %u of %u readers, fetches %u, links %u, attempts %u, replies %u, "
-            "windows %u (%u a "
-            "fetch) of %" PRIu64 " bytes, inflight %" PRIu64 " bytes, frames on the way %u (%u "
-            "back%s), "
-            "doubt %" PRIu64 " us; records of peers %s; numbers %s %u bits\nfaults on:",
-            o->nodes, o->sources, o->blocks, o->wrapped ? "wrapped" : "own", o->offers,
-            o->transports & BIT(BY_STREAM) ? " tcp" : "",
-            o->transports & BIT(BY_MAPPING) ? " shm" : "",
-            o->transports & BIT(BY_LIBRARY) ? " library" : "", o->ping ? "tcp" : "unix",
-            o->link_timeout_us, o->clocks ? "run" : "never run", o->delay_us, o->move_us,
-            o->work_us, o->fault_us, o->cancel, o->strike, o->retry, o->stall_compute,
-            o->limits.offers, o->limits.slots, o->limits.fetches, o->limits.links,
-            o->limits.attempts, o->limits.replies, o->limits.windows, o->limits.windows_per_fetch,
-            o->limits.window_bytes, o->limits.inflight_bytes, o->room, o->answers,
-            o->crowded ? ", crowded" : "", o->limits.doubt_us, o->few_peers ? "few" : "enough",
-            o->wrap_bits ? "near the end of" : "from 1 in", o->wrap_bits ? o->wrap_bits : 64U);
+    fprintf(
+        file,
+        "nodes %u, %u of them sources; %u blocks a pool (%s); %u offers\n"
+        "transports:%s%s%s; links %s, timeout %u us; clocks of handoffs %s\n"
+        "mean times: message %u us, piece %u us, work %u us, fault %u us\n"
+        "of 1024: cancels %u, strikes %u, retries %u, computing stalls %u\n"
+        "limits: offers %u of %u readers, fetches %u, links %u, attempts %u, replies %u, "
+        "windows %u (%u a "
+        "fetch) of %" PRIu64 " bytes, inflight %" PRIu64 " bytes%s, frames on the way %u (%u "
+        "back%s), "
+        "doubt %" PRIu64 " us; records of peers %s; numbers %s %u bits\nfaults on:",
+        o->nodes, o->sources, o->blocks, o->wrapped ? "wrapped" : "own", o->offers,
+        o->transports & BIT(BY_STREAM) ? " tcp" : "", o->transports & BIT(BY_MAPPING) ? " shm" : "",
+        o->transports & BIT(BY_LIBRARY) ? " library" : "", o->ping ? "tcp" : "unix",
+        o->link_timeout_us, o->clocks ? "run" : "never run", o->delay_us, o->move_us, o->work_us,
+        o->fault_us, o->cancel, o->strike, o->retry, o->stall_compute, o->limits.offers,
+        o->limits.slots, o->limits.fetches, o->limits.links, o->limits.attempts, o->limits.replies,
+        o->limits.windows, o->limits.windows_per_fetch, o->limits.window_bytes,
+        o->limits.inflight_bytes, o->narrow ? ", one source stops" : "", o->room, o->answers,
+        o->crowded ? ", crowded" : "", o->limits.doubt_us, o->few_peers ? "few" : "enough",
+        o->wrap_bits ? "near the end of" : "from 1 in", o->wrap_bits ? o->wrap_bits : 64U);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         fprintf(file, "%s%s", o->faults & BIT(i) ? " " : "",
                 o->faults & BIT(i) ? fault_names[i] : "");

@@ -106,6 +106,7 @@ static uint64_t key_fetch(const struct names *n, uint64_t hash, uint32_t index)
 {
     const struct fetch *f = &core_fetches(n->core)[index];
     unsigned i = 0, reader = 0;
+    bool lost = f->link == ILIST_NONE && f->copies > 0; /* its windows count for another link */
     const struct fetch_book *book;
 
     if (f->state == FETCH_FREE) {
@@ -116,7 +117,8 @@ static uint64_t key_fetch(const struct names *n, uint64_t hash, uint32_t index)
         reader = reader_of(n->x, n->w, book->source_life, f->attempt);
     }
     hash = mix(hash, pack(f->state, i, reader, link_name(n, f->link), f->outcome, f->cause));
-    hash = mix(hash, pack(f->cancel_scope, f->copies, f->doubt_due != CORE_NEVER, f->opened, 0, 1));
+    hash = mix(hash, pack(f->cancel_scope, f->copies, f->doubt_due != CORE_NEVER, f->opened,
+                          lost ? f->windows_link + 1 : 0, 1));
     if (f->outcome) {
         return hash;
     }
@@ -147,7 +149,8 @@ static uint64_t key_word(const struct names *n, uint32_t link, uint32_t node)
 static uint64_t key_link(const struct names *n, uint32_t link)
 {
     const struct link *l = core_link(n->core, link);
-    uint64_t hash = mix(1, pack(n->link[link], l->state, l->sink, 0, 0, 0));
+    uint64_t hash =
+        mix(1, pack(n->link[link], l->state, l->sink, l->windows, n->node ? link : 0, 0));
 
     for (uint32_t at = l->say.head; at != ILIST_NONE; at = core_say(n->core)[at].next) {
         hash = mix(hash, key_word(n, link, at));
@@ -172,6 +175,19 @@ static void name_links(struct names *n)
     }
 }
 
+/* Who starts a window next.  A sink of the explorer has one link that is up. */
+static void key_turns(struct names *n)
+{
+    for (uint32_t at = n->core->ready.head; at != ILIST_NONE;
+         at = core_link_ready(n->core)[at].next) {
+        const struct link *l = core_link(n->core, at);
+
+        for (uint32_t f = l->ready.head; f != ILIST_NONE; f = core_fetch_ready(n->core)[f].next) {
+            n->part[0] = mix(n->part[0], f + 1);
+        }
+    }
+}
+
 static void key_parts(struct names *n)
 {
     const struct core *core = n->core;
@@ -183,9 +199,7 @@ static void key_parts(struct names *n)
     for (uint32_t i = 0; i < core->limits.fetches; i++) {
         n->part[0] = key_fetch(n, n->part[0], i);
     }
-    for (uint32_t at = core->ready.head; at != ILIST_NONE; at = core_fetch_ready(core)[at].next) {
-        n->part[0] = mix(n->part[0], at + 1);
-    }
+    key_turns(n);
     for (uint32_t i = 0; i < core->limits.links; i++) {
         if (core_link(core, i)->state != LINK_FREE) {
             *part_of(n, n->node ? (unsigned)n->node - 1 : n->sink[i]) += key_link(n, i);

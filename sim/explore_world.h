@@ -24,7 +24,7 @@ enum {
     FETCHES_MAX = 5, /* of one sink, in all its lives */
     WIRES_MAX = 6,
     QUEUE_MAX = 4,
-    WINDOWS_MAX = 2, /* under way at one sink */
+    WINDOWS_MAX = 3, /* under way at one sink: two, and one of another link beyond them */
     SERVES_MAX = SINKS_MAX * WINDOWS_MAX,
     LINKS_MAX = 4,
     ATTEMPTS_MAX = 16,

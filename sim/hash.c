@@ -50,8 +50,8 @@ static uint64_t hash_fetches(const struct core *core, uint64_t hash)
 
         hash = MIX(hash, f->id, f->offer_id, f->attempt, f->begin, f->end, f->total, f->watermark,
                    f->next, f->landed, f->touched, f->whole_due, f->clock_due, f->doubt_due,
-                   f->link, f->slot, f->copies, f->state, f->stage, f->outcome, f->cause, f->clock,
-                   f->cancel_scope, f->opened, f->stalled);
+                   f->link, f->windows_link, f->slot, f->copies, f->state, f->stage, f->outcome,
+                   f->cause, f->clock, f->cancel_scope, f->opened, f->stalled);
     }
     return hash;
 }
@@ -63,7 +63,8 @@ static uint64_t hash_links(const struct core *core, uint64_t hash)
         const struct link *l = core_link(core, i);
 
         hash = MIX(hash, l->say.count, l->say.head, l->say.tail, l->fetches.head, l->slots.head,
-                   l->due, l->peer, l->state, l->lost_cause, l->sink, l->ping);
+                   l->ready.head, l->ready.tail, l->windows, l->due, l->peer, l->state,
+                   l->lost_cause, l->sink, l->ping);
         hash = mix_id(hash, l->incarnation);
     }
     for (uint32_t i = 0; i < core->limits.links * core->limits.replies; i++) {

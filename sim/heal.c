@@ -14,6 +14,20 @@ enum {
 
 /* ---- who is inside ---- */
 
+static void stop_for_good(struct node *n)
+{
+    n->outside = true;
+    n->paused = true;
+    n->resume_at = UINT64_MAX / 2;
+}
+
+void heal_leave_source(struct sim *s)
+{
+    struct world *w = s->world;
+
+    stop_for_good(&w->nodes[below(&w->fault, w->options.sources)]);
+}
+
 static void leave_outside(struct sim *s, unsigned node)
 {
     struct world *w = s->world;
@@ -23,8 +37,7 @@ static void leave_outside(struct sim *s, unsigned node)
     if (how == 0 && w->nodes[node].alive) {
         node_crash(s, node, w->options.silent_crash);
     } else if (how == 1) {
-        w->nodes[node].paused = true;
-        w->nodes[node].resume_at = UINT64_MAX / 2;
+        stop_for_good(&w->nodes[node]);
     } else {
         for (unsigned i = 0; i < w->options.nodes; i++) {
             w->cut_until[i][node] = w->cut_until[node][i] = UINT64_MAX / 2;
@@ -64,7 +77,7 @@ static void heal(struct sim *s)
 
     chart_note(s, 0, 0, 0, "all faults are over", 0, 0);
     w->healing = true;
-    if (leave && w->options.nodes > 1) {
+    if (leave && w->options.nodes > 1 && !w->options.narrow) {
         leave_outside(s, outsider);
     }
     for (unsigned i = 0; i < w->options.nodes; i++) {

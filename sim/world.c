@@ -281,6 +281,10 @@ static void run(struct sim *s)
         steps(s, 50 + below(&w->fault, 600));
         fork_and_kill(s);
     }
+    if (w->options.narrow) {
+        steps(s, 50 + below(&w->fault, 600));
+        heal_leave_source(s);
+    }
     steps(s, EVENTS_PER_RUN_MAX);
     heal_and_finish(s);
     w->result.hash = hash_world(s);
@@ -346,7 +350,7 @@ static struct core_limits largest(void)
                                 .slots = SLOTS_MAX,
                                 .attempts = 8,
                                 .replies = 8,
-                                .windows = WINDOWS_MAX,
+                                .windows = WINDOWS_SHARED_MAX,
                                 .windows_per_fetch = 4,
                                 .window_bytes = 8,
                                 .first_attempt = 1};

@@ -24,8 +24,9 @@ enum {
     FETCHES_MAX = 8,
     LINKS_MAX = 6,
     SLOTS_MAX = BATON_READERS_MAX,
-    SLOTS_FEW = 2, /* in most seeds */
-    WINDOWS_MAX = 8,
+    SLOTS_FEW = 2,                                /* in most seeds */
+    WINDOWS_SHARED_MAX = 8,                       /* of a node's budget */
+    WINDOWS_MAX = WINDOWS_SHARED_MAX + LINKS_MAX, /* each link may have one beyond it */
     SERVES_MAX = 32,
     LIST_MAX = 4, /* blocks of a handoff */
     HANDOFFS_MAX = 250,
@@ -220,6 +221,7 @@ struct options {
     uint32_t transports; /* bit set */
     bool wrapped, ping, clocks, forked, deep, silent_crash, few_peers;
     bool crowded;      /* many readers, leases that run out, sources that can hardly answer */
+    bool narrow;       /* little may be under way, and one source stops for good */
     uint8_t wrap_bits; /* near whose end numbers begin; 0: they begin at 1 */
     uint32_t fault_us, work_us, delay_us, move_us; /* mean times */
     uint32_t strike, cancel, retry;                /* of 1024 */
@@ -400,6 +402,8 @@ void fault_stage(struct sim *s, struct handoff *h);
 void fault_struck(struct sim *s, unsigned node);
 
 /* ---- heal.c ---- */
+/* A source stops, and stays so. */
+void heal_leave_source(struct sim *s);
 void heal_and_finish(struct sim *s);
 
 /* ---- hash.c ---- */

@@ -163,15 +163,38 @@ static void check_fetch(const struct core *core, uint32_t index)
     BATON_ASSERT(f->next == f->begin || f->next <= fetch_readable(f)); /* P7 */
     BATON_ASSERT(f->landed <= f->next - f->begin && f->touched <= f->next - f->begin);
     BATON_ASSERT(f->copies <= core->limits.windows_per_fetch);
+    BATON_ASSERT(f->link == ILIST_NONE || f->link == f->windows_link);
     BATON_ASSERT(ready ==
                  (f->state == FETCH_READING && !f->stalled && f->next < fetch_readable(f) &&
                   f->copies < core->limits.windows_per_fetch));
     check_fetch_state(core, index);
 }
 
+/* The queues for windows; how many links have some under way. */
+static void check_turns(const struct core *core, uint64_t *ret_links)
+{
+    uint64_t windows = 0, ready = 0;
+
+    check_list(&core->ready, core_link_ready(core));
+    for (uint32_t i = 0; i < core->limits.links; i++) {
+        const struct link *l = core_link(core, i);
+
+        check_list(&l->ready, core_fetch_ready(core));
+        BATON_ASSERT(ilist_has(core_link_ready(core), i) == (l->ready.count > 0));
+        for (uint32_t f = l->ready.head; f != ILIST_NONE; f = core_fetch_ready(core)[f].next) {
+            BATON_ASSERT(core_fetches(core)[f].link == i);
+        }
+        ready += l->ready.count;
+        windows += l->windows;
+        *ret_links += l->windows > 0;
+    }
+    BATON_ASSERT(ready == nodes_in_lists(core_fetch_ready(core), core->limits.fetches));
+    BATON_ASSERT(windows == core->gauges.windows);
+}
+
 static void check_windows(const struct core *core)
 {
-    uint64_t windows = 0, bytes_max = 0;
+    uint64_t windows = 0, bytes_max = 0, links = 0;
 
     for (uint32_t i = 0; i < core->limits.fetches; i++) {
         const struct fetch *f = &core_fetches(core)[i];
@@ -184,13 +207,13 @@ static void check_windows(const struct core *core)
         }
     }
     BATON_ASSERT(core->gauges.windows == windows);
-    BATON_ASSERT(windows <= core->limits.windows);
     BATON_ASSERT(core->gauges.inflight_bytes >= windows);
     BATON_ASSERT(core->gauges.inflight_bytes <= bytes_max);
-    BATON_ASSERT(
-        BATON_IMPLIES(windows > 1, core->gauges.inflight_bytes <= core->limits.inflight_bytes));
-    check_list(&core->ready, core_fetch_ready(core));
-    BATON_ASSERT(core->ready.count == nodes_in_lists(core_fetch_ready(core), core->limits.fetches));
+    check_turns(core, &links);
+    /* The budget, and one window of each link beyond it. */
+    BATON_ASSERT(windows <= core->limits.windows + links);
+    BATON_ASSERT(core->gauges.inflight_bytes <=
+                 core->limits.inflight_bytes + links * core->limits.window_bytes);
 }
 
 /* ---- links ---- */

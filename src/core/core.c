@@ -26,6 +26,7 @@ static uint64_t place(struct core *core)
     PLACE(fetch_on_link_at, struct ilist_node, limits->fetches);
     PLACE(slot_on_link_at, struct ilist_node, slots);
     PLACE(fetch_ready_at, struct ilist_node, limits->fetches);
+    PLACE(link_ready_at, struct ilist_node, limits->links);
 #undef PLACE
     core->heap_at = at;
     at += heap_state_bytes(limits->offers + limits->fetches + limits->links);
@@ -81,10 +82,12 @@ struct core *core_init(void *memory, const struct core_limits *limits)
     init_nodes(core_fetch_on_link(core), limits->fetches);
     init_nodes(core_slot_on_link(core), slots);
     init_nodes(core_fetch_ready(core), limits->fetches);
+    init_nodes(core_link_ready(core), limits->links);
     for (uint32_t i = 0; i < limits->links; i++) {
         ilist_init(&core_links(core)[i].say);
         ilist_init(&core_links(core)[i].fetches);
         ilist_init(&core_links(core)[i].slots);
+        ilist_init(&core_links(core)[i].ready);
     }
     for (uint64_t i = 0; i < slots; i++) {
         core_slots(core)[i].link = ILIST_NONE;

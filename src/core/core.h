@@ -36,10 +36,10 @@ struct core_limits {
     uint32_t slots;    /* reader slots an offer, at most BATON_READERS_MAX */
     uint32_t attempts; /* leases an offer */
     uint32_t replies;  /* answers without a record that a link can hold, at least 2 */
-    uint32_t windows;  /* under way at once, all fetches together */
+    uint32_t windows;  /* under way at once; a link's first may be one more */
     uint32_t windows_per_fetch;
     uint64_t window_bytes;
-    uint64_t inflight_bytes; /* of all windows under way */
+    uint64_t inflight_bytes; /* of all windows under way, but for a link's first */
     uint64_t link_timeout_us;
     uint64_t doubt_us;
     uint64_t first_attempt; /* the first lease's number; 1 but in tests */

@@ -440,6 +440,7 @@ static void event_fetch(struct core *core, const struct core_event *event, uint6
                         .next = e->begin,
                         .total = e->total,
                         .link = e->link,
+                        .windows_link = e->link,
                         .slot = e->slot,
                         .bytes_us = timer_span(e->bytes_ms),
                         .progress_us = timer_span(e->progress_ms),
@@ -484,6 +485,7 @@ static void event_copied(struct core *core, const struct core_event *event, uint
     BATON_ASSERT(core->gauges.inflight_bytes >= event->copied.length);
     f->copies--;
     f->touched += event->copied.landed;
+    core_link(core, f->windows_link)->windows--;
     core->gauges.windows--;
     core->gauges.inflight_bytes -= event->copied.length;
     if (f->state == FETCH_DRAINING && f->copies == 0) {

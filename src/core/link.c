@@ -168,6 +168,7 @@ static void link_free(struct core *core, uint32_t link, struct core_actions *out
 
     BATON_ASSERT(l->state == LINK_LOST);
     BATON_ASSERT(l->say.count == 0 && l->fetches.count == 0 && l->slots.count == 0);
+    BATON_ASSERT(l->ready.count == 0);
     if (l->peer != ILIST_NONE) {
         BATON_ASSERT(core_peers(core)[l->peer].links > 0);
         core_peers(core)[l->peer].links--;

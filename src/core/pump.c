@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which fetch starts a window next: in turn, while the budget of the whole engine lasts. */
+/*
+ * Which fetch starts a window next.  Links have their turns, and so have the fetches of a link,
+ * while the budget of the whole engine lasts.  A link without a window may always start one: a peer
+ * that has stopped, with the whole budget under way, holds up nobody else.
+ */
 #include "core/state.h"
 
 uint64_t fetch_readable(const struct fetch *f)
@@ -15,52 +19,93 @@ static bool wants_window(const struct core *core, const struct fetch *f)
 
 void fetch_ready(struct core *core, uint32_t index)
 {
-    bool wants = wants_window(core, &core_fetches(core)[index]);
+    const struct fetch *f = &core_fetches(core)[index];
+    bool wants = wants_window(core, f);
     bool is = ilist_has(core_fetch_ready(core), index);
+    struct link *l;
 
-    if (wants && !is) {
-        ilist_push(&core->ready, core_fetch_ready(core), index);
-    } else if (!wants && is) {
-        ilist_remove(&core->ready, core_fetch_ready(core), index);
+    if (wants == is) {
+        return;
+    }
+    l = core_link(core, f->windows_link);
+    if (wants) {
+        ilist_push(&l->ready, core_fetch_ready(core), index);
+        if (l->ready.count == 1) {
+            ilist_push(&core->ready, core_link_ready(core), f->windows_link);
+        }
+    } else {
+        ilist_remove(&l->ready, core_fetch_ready(core), index);
+        if (l->ready.count == 0) {
+            ilist_remove(&core->ready, core_link_ready(core), f->windows_link);
+        }
     }
 }
 
-static bool budget(const struct core *core, uint64_t length)
+static uint64_t next_length(const struct core *core, const struct fetch *f)
 {
-    if (core->gauges.windows == 0) {
-        return true; /* one window always fits, whatever the limits say */
-    }
+    uint64_t length = fetch_readable(f) - f->next;
+
+    return length < core->limits.window_bytes ? length : core->limits.window_bytes;
+}
+
+static bool budget(const struct core *core, const struct link *l)
+{
+    uint64_t length = next_length(core, &core_fetches(core)[l->ready.head]);
+
     return core->gauges.windows < core->limits.windows &&
            core->gauges.inflight_bytes + length <= core->limits.inflight_bytes;
 }
 
+/* The link whose turn it is; while the budget has no room for it, the next one without a window. */
+static uint32_t next_link(const struct core *core)
+{
+    uint32_t link = core->ready.head;
+
+    if (link != ILIST_NONE && budget(core, core_link(core, link))) {
+        return link;
+    }
+    while (link != ILIST_NONE && core_link(core, link)->windows > 0) {
+        link = core_link_ready(core)[link].next;
+    }
+    return link;
+}
+
+static void start_window(struct core *core, struct link *l, struct fetch *f,
+                         struct core_action *action)
+{
+    uint64_t length = next_length(core, f);
+
+    action->index = (uint32_t)(f - core_fetches(core));
+    action->copy.id = f->id;
+    action->copy.offset = f->next;
+    action->copy.length = length;
+    f->next += length;
+    f->copies++;
+    l->windows++;
+    core->gauges.windows++;
+    core->gauges.inflight_bytes += length;
+}
+
 bool fetch_pump(struct core *core, struct core_actions *out)
 {
-    while (core->ready.count > 0) {
-        uint32_t index = core->ready.head;
+    uint32_t link;
+
+    while ((link = next_link(core)) != ILIST_NONE) {
+        struct link *l = core_link(core, link);
+        uint32_t index = l->ready.head;
         struct fetch *f = &core_fetches(core)[index];
-        uint64_t length = fetch_readable(f) - f->next;
-        struct core_action *action;
 
         BATON_ASSERT(wants_window(core, f));
-        length = length < core->limits.window_bytes ? length : core->limits.window_bytes;
-        if (!budget(core, length)) {
-            return false; /* a window that ends makes room */
-        }
         if (!action_room(out)) {
             return true;
         }
-        action = action_add(out, CORE_ACTION_COPY);
-        action->index = index;
-        action->copy.id = f->id;
-        action->copy.offset = f->next;
-        action->copy.length = length;
-        f->next += length;
-        f->copies++;
-        core->gauges.windows++;
-        core->gauges.inflight_bytes += length;
-        /* To the end of the queue: everybody moves on. */
-        ilist_remove(&core->ready, core_fetch_ready(core), index);
+        start_window(core, l, f, action_add(out, CORE_ACTION_COPY));
+        /* To the ends of the queues: everybody moves on. */
+        ilist_remove(&l->ready, core_fetch_ready(core), index);
+        ilist_remove(&core->ready, core_link_ready(core), link);
+        if (l->ready.count > 0) {
+            ilist_push(&core->ready, core_link_ready(core), link);
+        }
         fetch_ready(core, index);
     }
     return false;

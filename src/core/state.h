@@ -98,6 +98,7 @@ struct fetch {
     uint64_t opening_us, bytes_us, progress_us, commit_us; /* CORE_NEVER: none */
     uint64_t whole_due, clock_due, doubt_due;
     uint32_t link;
+    uint32_t windows_link; /* whose budget its windows use: its link, also when that is lost */
     uint32_t slot;
     uint32_t copies; /* windows under way */
     uint8_t state;   /* enum fetch_state */
@@ -121,6 +122,8 @@ struct link {
     struct ilist say;     /* nodes of say[] */
     struct ilist fetches; /* sink: nodes of fetch_on_link[] */
     struct ilist slots;   /* source: nodes of slot_on_link[] */
+    struct ilist ready;   /* sink: fetches that could start a window: nodes of fetch_ready[] */
+    uint32_t windows;     /* under way, also those of a lost link that had this place */
     uint64_t heard_us;
     uint64_t due;  /* next look at heard_us */
     uint32_t peer; /* source: its record of dial numbers */
@@ -154,12 +157,12 @@ struct core {
     struct core_gauges gauges;
     uint64_t last_attempt;
     uint64_t peer_uses;
-    struct ilist ready; /* fetches that could start a window: nodes of fetch_ready[] */
+    struct ilist ready; /* links with a fetch that could start a window: nodes of link_ready[] */
     uint32_t lost;      /* links in LINK_LOST */
     uint32_t peers;
     /* Where the tables begin, in bytes from here. */
     uint64_t offers_at, slots_at, fetches_at, links_at, replies_at, peers_at;
-    uint64_t say_at, fetch_on_link_at, slot_on_link_at, fetch_ready_at, heap_at;
+    uint64_t say_at, fetch_on_link_at, slot_on_link_at, fetch_ready_at, link_ready_at, heap_at;
     uint64_t bytes;
 };
 
@@ -179,6 +182,7 @@ CORE_TABLE(core_say, struct ilist_node, say_at)
 CORE_TABLE(core_fetch_on_link, struct ilist_node, fetch_on_link_at)
 CORE_TABLE(core_slot_on_link, struct ilist_node, slot_on_link_at)
 CORE_TABLE(core_fetch_ready, struct ilist_node, fetch_ready_at)
+CORE_TABLE(core_link_ready, struct ilist_node, link_ready_at)
 CORE_TABLE(core_heap, struct heap, heap_at)
 
 static inline struct link *core_link(const struct core *core, uint32_t link)

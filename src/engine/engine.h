@@ -31,7 +31,7 @@
 
 enum {
     ENGINE_TRANSPORTS = 2,
-    ENGINE_WINDOWS_MAX = 256, /* windows under way at once */
+    ENGINE_WINDOWS_MAX = 256, /* windows under way at once, and at most so many on one link */
     ENGINE_WINDOWS_PER_FETCH = 4,
     ENGINE_REPLIES_MAX = 64,       /* answers that wait for one link */
     ENGINE_EVENTS_MAX = 64,        /* descriptors looked at in one step */

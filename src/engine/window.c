@@ -108,6 +108,12 @@ static void log_line(void *arg, baton_log_level level, const char *text)
     engine_log(arg, level, "%s", text);
 }
 
+/* Each link may have one window beyond the budget. */
+static unsigned windows_count(const baton_engine *engine)
+{
+    return ENGINE_WINDOWS_MAX + engine->options.links_max;
+}
+
 baton_err windows_init(baton_engine *engine, struct baton_error *ret_error)
 {
     const struct transport_host host = {.arg = engine,
@@ -126,12 +132,13 @@ baton_err windows_init(baton_engine *engine, struct baton_error *ret_error)
                                               .window_bytes = ENGINE_WINDOW_BYTES_MAX,
                                               .links_max = engine->options.links_max,
                                               .windows_max = ENGINE_WINDOWS_MAX};
+    unsigned windows = windows_count(engine);
 
-    engine->windows = calloc(ENGINE_WINDOWS_MAX, sizeof(*engine->windows));
+    engine->windows = calloc(windows, sizeof(*engine->windows));
     if (!engine->windows) {
-        return error_set(ret_error, BATON_ENOMEM, "no memory for %d windows", ENGINE_WINDOWS_MAX);
+        return error_set(ret_error, BATON_ENOMEM, "no memory for %u windows", windows);
     }
-    for (unsigned i = 0; i < ENGINE_WINDOWS_MAX; i++) {
+    for (unsigned i = 0; i < windows; i++) {
         engine->windows[i].next = engine->windows_free;
         engine->windows_free = &engine->windows[i];
     }
@@ -240,7 +247,7 @@ void window_start(baton_engine *engine, const struct core_action *a)
 /* Sabotage: tell the core that the windows have stopped, and let them go on. */
 static bool let_run(baton_engine *engine, struct baton_handoff *h)
 {
-    for (unsigned i = 0; i < ENGINE_WINDOWS_MAX && BATON_SABOTAGE(LATE_MOVER); i++) {
+    for (unsigned i = 0; i < windows_count(engine) && BATON_SABOTAGE(LATE_MOVER); i++) {
         struct engine_window *w = &engine->windows[i], *told = engine->windows_free;
 
         if (!w->busy || w->orphan || w->window.fetch_id != h->id || !told) {

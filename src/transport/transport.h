@@ -135,7 +135,7 @@ struct transport_options {
     uint32_t slice_bytes;
     uint32_t window_bytes;
     unsigned links_max;
-    unsigned windows_max; /* windows, and serves, under way at once */
+    unsigned windows_max; /* windows, and serves, of one link under way at once */
 };
 
 /* How to reach the peer of a link; all borrowed during the call. */

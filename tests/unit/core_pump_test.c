@@ -6,6 +6,7 @@
 enum {
     SINK = 0,
     SOURCE = 1,
+    OTHER = 2,   /* another source */
     PEER = 0x77, /* a puppet */
     MANY = 60,
 };
@@ -19,14 +20,15 @@ static void settle(struct world *w)
     world_run(w);
 }
 
-/* The oldest window of the sink ends, with that status. */
-static void end_window(struct world *w, enum core_copied status)
+/* The sink's window at `place`, 0 for the oldest, ends with that status. */
+static void end_window_at(struct world *w, uint32_t place, enum core_copied status)
 {
     struct world_node *n = &w->nodes[SINK];
-    struct world_copy copy = n->copies[0];
+    struct world_copy copy = n->copies[place];
     struct core_event event = {.type = CORE_EVENT_COPIED};
 
-    for (uint32_t i = 1; i < n->copies_count; i++) {
+    CHECK(place < n->copies_count);
+    for (uint32_t i = place + 1; i < n->copies_count; i++) {
         n->copies[i - 1] = n->copies[i];
     }
     n->copies_count--;
@@ -36,6 +38,33 @@ static void end_window(struct world *w, enum core_copied status)
     event.copied.landed = status == CORE_COPIED_OK ? copy.length : 0;
     event.copied.status = status;
     world_event(w, SINK, &event);
+}
+
+static void end_window(struct world *w, enum core_copied status)
+{
+    end_window_at(w, 0, status);
+}
+
+/* The oldest window of one fetch. */
+static void end_window_of(struct world *w, const struct world_handoff *fetch,
+                          enum core_copied status)
+{
+    uint32_t place = 0;
+
+    while (place < w->nodes[SINK].copies_count && w->nodes[SINK].copies[place].fetch != fetch) {
+        place++;
+    }
+    end_window_at(w, place, status);
+}
+
+/* A fetch of 1000 bytes, under way. */
+static struct world_handoff *fetch_from(struct world *w, int source)
+{
+    struct world_handoff *fetch =
+        world_fetch(w, SINK, world_offer(w, source, &whole), &(struct world_fetch_options){0});
+
+    settle(w);
+    return fetch;
 }
 
 static void end_world(struct world *w)
@@ -148,6 +177,75 @@ TEST(windows_are_shared_fairly)
         }
         CHECK(most - least <= 1);
     }
+    end_world(w);
+}
+
+/* A source has stopped while its windows are the engine's whole budget.  A fetch from another one
+ * has a window at a time all the same, to its end (baton sim --seed 814016). */
+TEST(stopped_source_holds_up_nobody_else)
+{
+    const struct {
+        uint32_t windows;
+        uint64_t bytes;
+    } budgets[] = {{2, 1000}, {8, 80}, {8, 100}};
+
+    for (size_t i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++) {
+        struct world *w = world_create(&(struct world_options){
+            .nodes = 3,
+            .limits = {.windows = budgets[i].windows, .inflight_bytes = budgets[i].bytes}});
+        struct world_handoff *stopped = fetch_from(w, SOURCE);
+        struct world_handoff *waits = fetch_from(w, SOURCE);
+        struct world_handoff *well = fetch_from(w, OTHER);
+
+        for (int window = 0; window < 25; window++) {
+            CHECK(stopped->copies == 2 && waits->copies == 0 && well->copies == 1);
+            end_window_of(w, well, CORE_COPIED_OK);
+        }
+        settle(w);
+        CHECK(well->outcome == BATON_COMPLETED);
+        CHECK(stopped->copies == 2 && waits->copies == 0);
+        end_world(w);
+    }
+}
+
+/* Each source has its turn, however many fetches another one serves. */
+TEST(windows_are_shared_fairly_among_links)
+{
+    struct world *w = world_create(
+        &(struct world_options){.nodes = 3, .limits = {.windows = 4, .windows_per_fetch = 4}});
+    struct world_handoff *fetch[4];
+    unsigned one;
+
+    for (int i = 0; i < 4; i++) {
+        fetch[i] = fetch_from(w, i < 3 ? SOURCE : OTHER);
+    }
+    end_window(w, CORE_COPIED_OK); /* the one beyond the budget is used up */
+    one = fetch[3]->copies_all;
+    for (int window = 0; window < 36; window++) {
+        end_window(w, CORE_COPIED_OK);
+        CHECK(w->nodes[SINK].copies_count == 4);
+    }
+    CHECK(fetch[3]->copies_all - one == 18);
+    end_world(w);
+}
+
+/* A link breaks, its windows are not back yet, and its place has another link already.  They count
+ * for that one, so that links which come and go can't start more than the budget and one each. */
+TEST(windows_of_a_lost_link_count_for_its_place)
+{
+    struct world *w = world_create(&(struct world_options){.limits = {.windows = 2}});
+    struct world_handoff *lost = fetch_from(w, SOURCE);
+    struct world_handoff *next;
+
+    CHECK(lost->copies == 2);
+    world_cut(w, SINK, SOURCE);
+    CHECK(lost->outcome == BATON_LINK_LOST && lost->copies == 2 && lost->quiets == 0);
+    next = fetch_from(w, SOURCE);
+    CHECK(next->copies == 0);
+    end_window_of(w, lost, CORE_COPIED_ABORTED);
+    CHECK(lost->quiets == 0 && next->copies == 1);
+    end_window_of(w, lost, CORE_COPIED_ABORTED);
+    CHECK(lost->quiets == 1 && next->copies == 2);
     end_world(w);
 }
 

@@ -50,8 +50,9 @@ static void node_init(struct world *w, int node)
     }
     n->at[CORE_OFFER] = calloc(limits->offers, sizeof(*n->at[0]));
     n->at[CORE_FETCH] = calloc(limits->fetches, sizeof(*n->at[0]));
-    n->copies = calloc(limits->windows, sizeof(*n->copies));
-    n->serves = calloc((size_t)limits->windows * WORLD_NODES_MAX, sizeof(*n->serves));
+    n->copies = calloc(limits->windows + limits->links, sizeof(*n->copies));
+    n->serves =
+        calloc((size_t)(limits->windows + limits->links) * WORLD_NODES_MAX, sizeof(*n->serves));
 }
 
 struct world *world_create(const struct world_options *options)

@@ -110,7 +110,7 @@ static void carry_copy(struct world *w, int node, const struct core_action *a)
     struct world_handoff *h = n->at[CORE_FETCH][a->index];
 
     CHECK(h && h->id == a->copy.id && h->outcomes == 0 && !h->stopped);
-    CHECK(n->copies_count < w->options.limits.windows);
+    CHECK(n->copies_count < w->options.limits.windows + w->options.limits.links);
     CHECK(a->copy.offset >= h->begin && a->copy.length > 0);
     CHECK(!h->offer || a->copy.offset + a->copy.length <= h->offer->watermark); /* P7 */
     n->copies[n->copies_count++] = (struct world_copy){.id = a->copy.id,
