@@ -70,19 +70,34 @@ static void check_slot(const struct core *core, const struct offer *o, uint32_t 
         BATON_IMPLIES(t->state == SLOT_LEASED && o->watermark < o->total, t->due == CORE_NEVER));
     BATON_ASSERT(t->attempt <= core->last_attempt);
     /* An open slot keeps its link only for its last word. */
-    BATON_ASSERT(BATON_IMPLIES(t->state == SLOT_OFFERED && t->link != ILIST_NONE,
-                               says(core, number, SAY_ENDED) ||
-                                   core_link(core, t->link)->state == LINK_LOST));
+    BATON_ASSERT(BATON_IMPLIES(
+        t->state == SLOT_OFFERED && t->link != ILIST_NONE,
+        says(core, number, SAY_ENDED) || t->quiesce || says(core, number, SAY_WRITTEN) ||
+            says(core, number, SAY_QUIESCED) || core_link(core, t->link)->state == LINK_LOST));
     BATON_ASSERT(BATON_IMPLIES(says(core, number, SAY_ENDED),
                                t->state == SLOT_OFFERED || t->state == SLOT_REVOKED));
     BATON_ASSERT(BATON_IMPLIES(says(core, number, SAY_COMMITTED), t->state == SLOT_COMMITTED));
     BATON_ASSERT(BATON_IMPLIES(t->link == ILIST_NONE, !slot_says(core, number)));
 }
 
+/* What this side writes into the sink's memory. */
+static void check_pushes(const struct core *core, const struct offer *o, uint32_t number)
+{
+    const struct slot *t = &core_slots(core)[number];
+    bool quiesced = says(core, number, SAY_QUIESCED);
+
+    BATON_ASSERT(t->written <= t->granted && t->granted <= o->watermark); /* P7 */
+    BATON_ASSERT(BATON_IMPLIES(t->remote || t->pushes > 0 || t->granted > 0, t->push));
+    BATON_ASSERT(BATON_IMPLIES(t->quiesce, t->pushes > 0 && t->link != ILIST_NONE));
+    BATON_ASSERT(BATON_IMPLIES(quiesced, t->pushes == 0));
+    BATON_ASSERT(BATON_IMPLIES(t->quiesce || quiesced, t->state != SLOT_LEASED)); /* S8 */
+    BATON_ASSERT(BATON_IMPLIES(says(core, number, SAY_WRITTEN), t->remote));
+}
+
 static void check_offer(const struct core *core, uint32_t index)
 {
     const struct offer *o = &core_offers(core)[index];
-    uint32_t commits = 0, talkers = 0, on_lost = 0;
+    uint32_t commits = 0, talkers = 0, on_lost = 0, pushes = 0;
 
     for (uint32_t s = 0; s < core->limits.slots; s++) {
         uint32_t number = slot_number(core, index, s);
@@ -93,6 +108,8 @@ static void check_offer(const struct core *core, uint32_t index)
             continue;
         }
         check_slot(core, o, number);
+        check_pushes(core, o, number);
+        pushes += t->pushes;
         commits += t->state == SLOT_COMMITTED;
         talkers += slot_says(core, number);
         on_lost += t->link != ILIST_NONE && core_link(core, t->link)->state == LINK_LOST;
@@ -106,6 +123,7 @@ static void check_offer(const struct core *core, uint32_t index)
     BATON_ASSERT(o->watermark <= o->total);
     BATON_ASSERT(o->commits == commits && o->commits <= o->attempts);
     BATON_ASSERT(o->attempts <= core->limits.attempts);
+    BATON_ASSERT(pushes <= o->serves);
     BATON_ASSERT(o->last_attempt <= core->last_attempt);
     BATON_ASSERT((o->state == OFFER_OPEN) == (o->outcome == BATON_UNDECIDED)); /* S6 */
     BATON_ASSERT(BATON_IMPLIES(o->state == OFFER_OPEN, commits < o->slots));
@@ -147,6 +165,21 @@ static void check_fetch_state(const struct core *core, uint32_t index)
     BATON_ASSERT(BATON_IMPLIES(f->state == FETCH_QUIET, cancels || lost));
 }
 
+/* The windows that were granted to the source, or are to be. */
+static void check_grants(const struct fetch *f)
+{
+    uint64_t end = f->oldest;
+
+    BATON_ASSERT(BATON_IMPLIES(f->remote, f->push));
+    BATON_ASSERT(f->oldest <= f->said && f->said <= f->next);
+    for (uint32_t i = 0; i < f->copies; i++) {
+        end += f->window[i];
+    }
+    BATON_ASSERT(BATON_IMPLIES(f->state == FETCH_READING && !f->stalled, end == f->next));
+    BATON_ASSERT(
+        BATON_IMPLIES(f->remote && f->state == FETCH_DRAINING, end == f->said && end == f->next));
+}
+
 static void check_fetch(const struct core *core, uint32_t index)
 {
     const struct fetch *f = &core_fetches(core)[index];
@@ -163,10 +196,14 @@ static void check_fetch(const struct core *core, uint32_t index)
     BATON_ASSERT(f->next == f->begin || f->next <= fetch_readable(f)); /* P7 */
     BATON_ASSERT(f->landed <= f->next - f->begin && f->touched <= f->next - f->begin);
     BATON_ASSERT(f->copies <= core->limits.windows_per_fetch);
-    BATON_ASSERT(f->link == ILIST_NONE || f->link == f->windows_link);
+    BATON_ASSERT(f->link == ILIST_NONE || f->link == f->windows_link ||
+                 (f->remote && f->state == FETCH_DRAINING));
     BATON_ASSERT(ready ==
                  (f->state == FETCH_READING && !f->stalled && f->next < fetch_readable(f) &&
                   f->copies < core->limits.windows_per_fetch));
+    if (f->push) {
+        check_grants(f);
+    }
     check_fetch_state(core, index);
 }
 
@@ -201,7 +238,9 @@ static void check_windows(const struct core *core)
         uint64_t started = f->next - f->begin - f->landed;
         uint64_t most = f->copies * core->limits.window_bytes;
 
-        if (f->state != FETCH_FREE && f->copies > 0) {
+        bool drains = f->remote && f->state == FETCH_DRAINING; /* nobody waits for its windows */
+
+        if (f->state != FETCH_FREE && f->copies > 0 && !drains) {
             windows += f->copies;
             bytes_max += started < most ? started : most;
         }

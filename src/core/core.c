@@ -54,7 +54,8 @@ static void check_limits(const struct core_limits *limits)
     BATON_ASSERT(limits->replies >= 2);
     BATON_ASSERT(limits->first_attempt >= 1);
     BATON_ASSERT(limits->windows >= 1 && limits->windows_per_fetch >= 1);
-    BATON_ASSERT(limits->window_bytes >= 1);
+    BATON_ASSERT(limits->windows_per_fetch <= CORE_FETCH_WINDOWS_MAX);
+    BATON_ASSERT(limits->window_bytes >= 1 && limits->window_bytes <= UINT32_MAX);
 }
 
 static void init_nodes(struct ilist_node *nodes, uint64_t count)
@@ -108,6 +109,7 @@ static void dispatch(struct core *core, const struct core_event *event, uint64_t
         return;
     case CORE_EVENT_FETCH:
     case CORE_EVENT_COPIED:
+    case CORE_EVENT_PROOF:
         fetch_event(core, event, now_us, out);
         return;
     case CORE_EVENT_CANCEL:

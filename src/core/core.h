@@ -21,7 +21,8 @@
 enum {
     CORE_INDEX_BITS = 20,
     CORE_ACTIONS_MAX = 64,
-    CORE_NONE = -1, /* no index */
+    CORE_FETCH_WINDOWS_MAX = 8, /* upper limit of windows_per_fetch */
+    CORE_NONE = -1,             /* no index */
 };
 
 #define CORE_NO_LINK UINT32_MAX
@@ -70,6 +71,7 @@ enum core_event_type {
     CORE_EVENT_HEARD,     /* bytes came from the link's peer */
     CORE_EVENT_FRAME,
     CORE_EVENT_COPIED, /* a window that ACTION_COPY started is over */
+    CORE_EVENT_PROOF,  /* sink: the source of that fetch can write no more, whatever it does */
     CORE_EVENT_READ,   /* source: a peer asks for bytes; answered by SERVE or SERVE_REFUSE */
     CORE_EVENT_SERVED, /* what ACTION_SERVE started is over */
     CORE_EVENT_TICK,   /* time passes; every event does that, too */
@@ -100,6 +102,8 @@ struct core_event_fetch {
     uint32_t slot;
     uint8_t secret[ID_BYTES];
     uint64_t begin, end; /* the wanted bytes of the offer's plan */
+    bool push;           /* the source is asked to write what is granted to it */
+    uint64_t nonce;      /* push: of QUIESCE; nobody can guess it */
     uint64_t total;      /* of the offer, as its ticket says */
     uint32_t opening_ms, bytes_ms, progress_ms, commit_ms, whole_ms;
 };
@@ -133,6 +137,8 @@ struct core_event {
             baton_cause
                 misfit; /* OPEN, ACCEPT: NONE when layouts, ranges and blocks fit; else why not */
             bool exported; /* OPEN: a lease lets the reader read the memory without our code */
+            bool remote;   /* OPEN, ACCEPT of a push: the source stores into the sink's memory
+                              itself; else the sink's own code does */
         } frame;
         struct {
             uint64_t id; /* of the fetch */
@@ -146,7 +152,16 @@ struct core_event {
         } read;
         struct {
             uint64_t offer_id;
+            uint64_t length;
+            enum core_copied status; /* pushes only, in the order of their SERVEs; OK: all bytes
+                                        are where the sink sees them */
+            uint32_t slot;           /* pushes only */
+            bool push;
         } served;
+        struct {
+            uint64_t id; /* of the fetch */
+            baton_proof proof;
+        } proof;
     };
 };
 
@@ -158,7 +173,7 @@ enum core_action_type {
     CORE_ACTION_FRAME, /* write it; payloads (runs, aux, layouts, region) are the driver's to add */
     CORE_ACTION_COPY,  /* start a window; COPIED answers */
     CORE_ACTION_COPY_STOP, /* of all windows of the fetch: no slice starts from now on */
-    CORE_ACTION_SERVE,
+    CORE_ACTION_SERVE,     /* send, or write, that part of the plan; SERVED answers */
     CORE_ACTION_SERVE_REFUSE,
     CORE_ACTION_SERVE_STOP, /* of the attempt: no byte is read from now on */
     CORE_ACTION_OUTCOME,
@@ -193,6 +208,7 @@ struct core_action {
             uint64_t attempt;
             uint64_t fetch_id;
             uint64_t offset, length;
+            bool push; /* nobody asked for it over the transport: GRANT did */
         } serve;
         struct {
             baton_outcome outcome;

@@ -11,7 +11,7 @@
  * The outcome is decided when a fetch leaves OPENING, READING or COMMITTING by any end; quiet
  * follows at QUIET.
  */
-#include "core/state.h"
+#include "core/fetch.h"
 
 #include "util/sabotage.h"
 
@@ -65,7 +65,7 @@ static void fetch_move(struct core *core, uint32_t index, enum fetch_state to,
     fetch_check(f);
 }
 
-static struct fetch *find(const struct core *core, uint64_t id, uint32_t *ret_index)
+struct fetch *fetch_find(const struct core *core, uint64_t id, uint32_t *ret_index)
 {
     uint32_t index = (uint32_t)(id & (BIT(CORE_INDEX_BITS) - 1));
     struct fetch *f;
@@ -135,7 +135,7 @@ static void fetch_forget(struct core *core, uint32_t index, struct core_actions 
     action->index = index;
 }
 
-static void fetch_quiet(struct core *core, uint32_t index, struct core_actions *out)
+void fetch_quiet(struct core *core, uint32_t index, struct core_actions *out)
 {
     struct fetch *f = &core_fetches(core)[index];
     struct core_action *action;
@@ -146,9 +146,13 @@ static void fetch_quiet(struct core *core, uint32_t index, struct core_actions *
     action = action_add(out, CORE_ACTION_QUIET);
     action->side = CORE_FETCH;
     action->index = index;
-    /* Only our own movers write, and a window was started only after the lease: next > begin tells.
+    /* A window was started only after the lease: next > begin tells whether anybody could write.
+     * Where it was the source, all that was granted is known to have landed, or there is a proof.
      */
-    action->quiet.proof = f->next > f->begin ? BATON_PROOF_LOCAL_DRAIN : BATON_PROOF_NEVER_EXPOSED;
+    action->quiet.proof = f->next == f->begin ? BATON_PROOF_NEVER_EXPOSED
+                          : f->proof          ? f->proof
+                          : f->remote         ? BATON_PROOF_PEER_DRAIN
+                                              : BATON_PROOF_LOCAL_DRAIN;
     action->quiet.attempts = f->attempt ? 1 : 0;
     action->quiet.last_attempt = f->attempt;
     action->quiet.landed = f->touched;
@@ -176,15 +180,8 @@ static void stop_copies(const struct fetch *f, uint32_t index, struct core_actio
     action->copy.id = f->id;
 }
 
-/* What the end of a fetch tells the source. */
-enum tell {
-    TELL_NOBODY, /* it knows, or can not be told */
-    TELL_ATTEMPT,
-    TELL_OFFER,
-};
-
-static void fetch_end(struct core *core, uint32_t index, baton_outcome outcome, baton_cause cause,
-                      enum tell tell, uint64_t now_us, struct core_actions *out)
+void fetch_end(struct core *core, uint32_t index, baton_outcome outcome, baton_cause cause,
+               enum fetch_tell tell, uint64_t now_us, struct core_actions *out)
 {
     struct fetch *f = &core_fetches(core)[index];
 
@@ -201,11 +198,16 @@ static void fetch_end(struct core *core, uint32_t index, baton_outcome outcome, 
         f->cancel_scope = tell == TELL_OFFER ? BATON_CANCEL_OFFER : BATON_CANCEL_ATTEMPT;
         say_set(core, f->link, say_of_fetch(core, index, SAY_CANCEL), out);
     }
+    if (f->remote) {
+        push_end(core, index, out);
+    }
     if (f->copies > 0 && !BATON_SABOTAGE(EARLY_RETIRE)) {
         fetch_move(core, index, FETCH_DRAINING, out);
         fetch_ready(core, index);
         timer_fetch(core, index);
-        stop_copies(f, index, out);
+        if (!f->remote) {
+            stop_copies(f, index, out);
+        }
         tell_outcome(f, index, out);
         return;
     }
@@ -262,6 +264,7 @@ static void frame_accept(struct core *core, uint32_t index, const struct core_ev
         return;
     }
     f->watermark = a->watermark;
+    f->remote = f->push && event->frame.remote;
     fetch_move(core, index, FETCH_READING, out);
     clock_reading(core, index, true, now_us);
     commit_if_whole(core, index, now_us, out);
@@ -336,7 +339,7 @@ static void frame_committed(struct core *core, uint32_t index, const struct fram
 static struct fetch *addressee(struct core *core, const struct core_event *event, uint64_t id,
                                uint32_t *ret_index)
 {
-    struct fetch *f = find(core, id, ret_index);
+    struct fetch *f = fetch_find(core, id, ret_index);
 
     if (!f || f->link != event->link || f->outcome != BATON_UNDECIDED) {
         core->counts.late++;
@@ -372,6 +375,10 @@ void fetch_frame(struct core *core, const struct core_event *event, uint64_t now
             frame_committed(core, i, &frame->committed, now_us, out);
         }
         return;
+    case FRAME_WRITTEN:
+    case FRAME_QUIESCED:
+        push_fetch_frame(core, event, now_us, out);
+        return;
     default:
         BATON_ASSERT(frame->type == FRAME_ENDED);
         if (addressee(core, event, frame->ended.fetch_id, &i)) {
@@ -391,6 +398,7 @@ bool fetch_builds(const struct core *core, uint32_t index, enum say_fetch what,
         ret_frame->open.offer_id = f->offer_id;
         ret_frame->open.fetch_id = f->id;
         ret_frame->open.slot = f->slot;
+        ret_frame->open.mode = f->push ? OPEN_PUSH : OPEN_PULL;
         memcpy(ret_frame->open.secret, f->secret, ID_BYTES);
         return f->state == FETCH_OPENING;
     case SAY_COMMIT:
@@ -398,6 +406,9 @@ bool fetch_builds(const struct core *core, uint32_t index, enum say_fetch what,
         ret_frame->commit = (struct frame_commit){
             .offer_id = f->offer_id, .fetch_id = f->id, .attempt = f->attempt, .slot = f->slot};
         return f->state == FETCH_COMMITTING;
+    case SAY_GRANT:
+    case SAY_QUIESCE:
+        return push_fetch_builds(core, index, what, ret_frame);
     default:
         BATON_ASSERT(what == SAY_CANCEL && f->outcome != BATON_UNDECIDED);
         *ret_frame = (struct frame){.type = FRAME_CANCEL};
@@ -417,6 +428,8 @@ void fetch_said(struct core *core, uint32_t index, enum say_fetch what, bool bui
 {
     if (what == SAY_OPEN && built) {
         core_fetches(core)[index].opened = true;
+    } else if (what == SAY_GRANT && built) {
+        push_granted(core, index, out);
     }
     fetch_forget(core, index, out);
 }
@@ -439,6 +452,10 @@ static void event_fetch(struct core *core, const struct core_event *event, uint6
                         .end = e->end,
                         .next = e->begin,
                         .total = e->total,
+                        .push = e->push,
+                        .nonce = e->nonce,
+                        .oldest = e->begin,
+                        .said = e->begin,
                         .link = e->link,
                         .windows_link = e->link,
                         .slot = e->slot,
@@ -456,18 +473,30 @@ static void event_fetch(struct core *core, const struct core_event *event, uint6
         return;
     }
     BATON_ASSERT(core_link(core, e->link)->sink);
+    memcpy(f->peer, core_link(core, e->link)->incarnation, ID_BYTES);
     ilist_push(&core_link(core, e->link)->fetches, core_fetch_on_link(core), e->index);
     clock_set(core, e->index, BATON_CAUSE_CLOCK_OPENING,
               timer_after(now_us, timer_span(e->opening_ms)));
     say_set(core, e->link, say_of_fetch(core, e->index, SAY_OPEN), out);
 }
 
-static void landed(struct core *core, uint32_t index, const struct core_event *event,
-                   uint64_t now_us, struct core_actions *out)
+void fetch_window_over(struct core *core, uint32_t index, uint64_t length)
 {
     struct fetch *f = &core_fetches(core)[index];
 
-    f->landed += event->copied.length;
+    BATON_ASSERT(f->copies > 0 && core->gauges.inflight_bytes >= length);
+    f->copies--;
+    core_link(core, f->windows_link)->windows--;
+    core->gauges.windows--;
+    core->gauges.inflight_bytes -= length;
+}
+
+void fetch_landed(struct core *core, uint32_t index, uint64_t length, uint64_t now_us,
+                  struct core_actions *out)
+{
+    struct fetch *f = &core_fetches(core)[index];
+
+    f->landed += length;
     BATON_ASSERT(f->landed <= f->end - f->begin);
     action_trace(out, CORE_FETCH, index, 0, BATON_STAGE_READING, BATON_STAGE_READING, f->touched,
                  f->end - f->begin);
@@ -479,15 +508,12 @@ static void event_copied(struct core *core, const struct core_event *event, uint
                          struct core_actions *out)
 {
     uint32_t index = 0;
-    struct fetch *f = find(core, event->copied.id, &index);
+    struct fetch *f = fetch_find(core, event->copied.id, &index);
 
     BATON_ASSERT(f && f->copies > 0); /* a record stays until its movers are drained */
-    BATON_ASSERT(core->gauges.inflight_bytes >= event->copied.length);
-    f->copies--;
+    BATON_ASSERT(!f->remote);
     f->touched += event->copied.landed;
-    core_link(core, f->windows_link)->windows--;
-    core->gauges.windows--;
-    core->gauges.inflight_bytes -= event->copied.length;
+    fetch_window_over(core, index, event->copied.length);
     if (f->state == FETCH_DRAINING && f->copies == 0) {
         fetch_quiet(core, index, out);
         return;
@@ -501,7 +527,10 @@ static void event_copied(struct core *core, const struct core_event *event, uint
     }
     switch (event->copied.status) {
     case CORE_COPIED_OK:
-        landed(core, index, event, now_us, out);
+        if (f->push) {
+            push_window_over(core, index);
+        }
+        fetch_landed(core, index, event->copied.length, now_us, out);
         break;
     case CORE_COPIED_ABORTED:
         /* A cancel that was not applied yet, ENDED, or the link's loss is on its way and decides.
@@ -531,9 +560,12 @@ void fetch_event(struct core *core, const struct core_event *event, uint64_t now
     case CORE_EVENT_COPIED:
         event_copied(core, event, now_us, out);
         return;
+    case CORE_EVENT_PROOF:
+        push_proof(core, event, out);
+        return;
     default:
         BATON_ASSERT(event->type == CORE_EVENT_CANCEL);
-        if (find(core, event->cancel.id, &index)) {
+        if (fetch_find(core, event->cancel.id, &index)) {
             fetch_end(core, index, BATON_CANCELLED, event->cancel.cause,
                       event->cancel.scope == BATON_CANCEL_OFFER ? TELL_OFFER : TELL_ATTEMPT, now_us,
                       out);

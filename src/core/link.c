@@ -133,6 +133,7 @@ static void link_up(struct core *core, const struct core_event *event, uint64_t 
     core->counts.links_made++;
     timer_link(core, link);
     action_add(out, CORE_ACTION_LINK_UP)->link = link;
+    push_link_up(core, link, out);
     if (l->say.count > 0) {
         action_add(out, CORE_ACTION_FLUSH)->link = link;
     }
@@ -255,6 +256,8 @@ static void frame(struct core *core, const struct core_event *event, uint64_t no
     case FRAME_OPEN:
     case FRAME_COMMIT:
     case FRAME_CANCEL:
+    case FRAME_GRANT:
+    case FRAME_QUIESCE:
         if (!l->sink) {
             offer_frame(core, event, now_us, out);
             return;
@@ -265,6 +268,8 @@ static void frame(struct core *core, const struct core_event *event, uint64_t no
     case FRAME_WATERMARK:
     case FRAME_COMMITTED:
     case FRAME_ENDED:
+    case FRAME_WRITTEN:
+    case FRAME_QUIESCED:
         if (l->sink) {
             fetch_frame(core, event, now_us, out);
             return;

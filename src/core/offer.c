@@ -106,7 +106,7 @@ static bool slot_says_anything(const struct core *core, uint32_t number)
             return true;
         }
     }
-    return false;
+    return core_slots(core)[number].quiesce; /* it will */
 }
 
 void slot_say(struct core *core, uint32_t number, enum say_slot what, struct core_actions *out)
@@ -127,6 +127,7 @@ void slot_unlink(struct core *core, uint32_t number)
     }
     ilist_remove(&core_link(core, t->link)->slots, core_slot_on_link(core), number);
     t->link = ILIST_NONE;
+    t->quiesce = false;
 }
 
 /* The record goes after its quiet, when its last frame was written or its link closed. */
@@ -335,6 +336,9 @@ bool slot_builds(const struct core *core, uint32_t number, enum say_slot what,
         ret_frame->committed =
             (struct frame_committed){.fetch_id = t->fetch_id, .attempt = t->attempt};
         return t->state == SLOT_COMMITTED || BATON_SABOTAGE(SKIP_LEASE);
+    case SAY_WRITTEN:
+    case SAY_QUIESCED:
+        return push_slot_builds(core, number, what, ret_frame);
     default:
         BATON_ASSERT(what == SAY_ENDED);
         BATON_ASSERT(t->state == SLOT_OFFERED || t->state == SLOT_REVOKED);
@@ -454,7 +458,7 @@ static void event_read(struct core *core, const struct core_event *event, struct
     action->serve.length = event->read.length;
 }
 
-static void event_served(struct core *core, const struct core_event *event,
+static void event_served(struct core *core, const struct core_event *event, uint64_t now_us,
                          struct core_actions *out)
 {
     uint32_t index = 0;
@@ -462,6 +466,9 @@ static void event_served(struct core *core, const struct core_event *event,
 
     BATON_ASSERT(o && o->serves > 0); /* a record stays until its movers are drained */
     o->serves--;
+    if (event->served.push) {
+        push_served(core, index, event, now_us, out);
+    }
     offer_quiet(core, index, out);
 }
 
@@ -481,7 +488,7 @@ void offer_event(struct core *core, const struct core_event *event, uint64_t now
         event_read(core, event, out);
         return;
     case CORE_EVENT_SERVED:
-        event_served(core, event, out);
+        event_served(core, event, now_us, out);
         return;
     default:
         BATON_ASSERT(event->type == CORE_EVENT_CANCEL);

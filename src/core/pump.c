@@ -70,20 +70,28 @@ static uint32_t next_link(const struct core *core)
     return link;
 }
 
-static void start_window(struct core *core, struct link *l, struct fetch *f,
-                         struct core_action *action)
+static void start_window(struct core *core, struct link *l, uint32_t index,
+                         struct core_actions *out)
 {
+    struct fetch *f = &core_fetches(core)[index];
     uint64_t length = next_length(core, f);
 
-    action->index = (uint32_t)(f - core_fetches(core));
-    action->copy.id = f->id;
-    action->copy.offset = f->next;
-    action->copy.length = length;
+    if (!f->remote) {
+        struct core_action *action = action_add(out, CORE_ACTION_COPY);
+
+        action->index = index;
+        action->copy.id = f->id;
+        action->copy.offset = f->next;
+        action->copy.length = length;
+    }
     f->next += length;
     f->copies++;
     l->windows++;
     core->gauges.windows++;
     core->gauges.inflight_bytes += length;
+    if (f->push) {
+        push_start(core, index, length, out);
+    }
 }
 
 bool fetch_pump(struct core *core, struct core_actions *out)
@@ -93,13 +101,12 @@ bool fetch_pump(struct core *core, struct core_actions *out)
     while ((link = next_link(core)) != ILIST_NONE) {
         struct link *l = core_link(core, link);
         uint32_t index = l->ready.head;
-        struct fetch *f = &core_fetches(core)[index];
 
-        BATON_ASSERT(wants_window(core, f));
+        BATON_ASSERT(wants_window(core, &core_fetches(core)[index]));
         if (!action_room(out)) {
             return true;
         }
-        start_window(core, l, f, action_add(out, CORE_ACTION_COPY));
+        start_window(core, l, index, out);
         /* To the ends of the queues: everybody moves on. */
         ilist_remove(&l->ready, core_fetch_ready(core), index);
         ilist_remove(&core->ready, core_link_ready(core), link);

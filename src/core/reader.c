@@ -20,23 +20,27 @@ static void refuse(struct core *core, uint32_t link, uint64_t fetch_id, baton_ca
 }
 
 /*
- * The slot is to be leased anew while the last word of its former lease still waits for a slow
- * link: that word moves to the link's replies.  A link that has not even room for it is closed,
+ * The slot is to be leased anew while the last words of its former lease still wait for a slow
+ * link: they move to the link's replies.  A link that has not even room for it is closed,
  * which says the same to all of its readers.
  */
 static void displace(struct core *core, uint32_t number, struct core_actions *out)
 {
     const struct slot *t = &core_slots(core)[number];
-    const struct reply reply = {
+    const struct reply ended = {
         .type = FRAME_ENDED, .fetch_id = t->fetch_id, .attempt = t->attempt, .cause = t->cause};
+    const struct reply quiesced = {
+        .type = FRAME_QUIESCED, .fetch_id = t->fetch_id, .attempt = t->attempt, .nonce = t->nonce};
+    bool ends = say_has(core, say_of_slot(core, number, SAY_ENDED)) || BATON_SABOTAGE(SKIP_LEASE);
+    bool quiesces = say_has(core, say_of_slot(core, number, SAY_QUIESCED));
     uint32_t link = t->link;
 
     if (link == ILIST_NONE) {
         return;
     }
-    BATON_ASSERT(say_has(core, say_of_slot(core, number, SAY_ENDED)) || BATON_SABOTAGE(SKIP_LEASE));
     slot_unlink(core, number);
-    if (!say_reply(core, link, &reply, out)) {
+    if ((ends && !say_reply(core, link, &ended, out)) ||
+        (quiesces && !say_reply(core, link, &quiesced, out))) {
         link_close(core, link, BATON_CAUSE_LINK_SILENT, out);
     }
 }
@@ -56,6 +60,9 @@ static void lease(struct core *core, const struct core_event *event, uint32_t in
     o->attempts++;
     o->last_attempt = t->attempt;
     t->exported = event->frame.exported;
+    t->push = event->frame.frame->open.mode == OPEN_PUSH;
+    t->remote = t->push && event->frame.remote;
+    t->granted = t->written = 0;
     o->exported = o->exported || t->exported;
     o->last_slot = s;
     memcpy(t->peer, core_link(core, event->link)->incarnation, ID_BYTES);
@@ -94,7 +101,7 @@ static void frame_open(struct core *core, const struct core_event *event, uint64
                 t->fetch_id == open->fetch_id) ||
                (t->state == SLOT_OFFERED && is_over(core, t, event))) {
         core->counts.late++; /* it has had its answer, or will have it */
-    } else if (t->state == SLOT_LEASED) {
+    } else if (t->state == SLOT_LEASED || (t->state == SLOT_OFFERED && t->pushes > 0)) {
         refuse(core, event->link, open->fetch_id, BATON_CAUSE_BUSY, false, out);
     } else if (t->state == SLOT_COMMITTED) {
         refuse(core, event->link, open->fetch_id, BATON_CAUSE_COMMITTED, false, out);
@@ -208,6 +215,10 @@ void offer_frame(struct core *core, const struct core_event *event, uint64_t now
         return;
     case FRAME_COMMIT:
         frame_commit(core, event, now_us, out);
+        return;
+    case FRAME_GRANT:
+    case FRAME_QUIESCE:
+        push_offer_frame(core, event, now_us, out);
         return;
     default:
         BATON_ASSERT(event->frame.frame->type == FRAME_CANCEL);

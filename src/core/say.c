@@ -120,6 +120,9 @@ static void reply_build(struct reply *reply, struct frame *ret_frame)
     if (reply->type == FRAME_REFUSED) {
         ret_frame->refused = (struct frame_refused){
             .fetch_id = reply->fetch_id, .cause = reply->cause, .revoked = reply->revoked};
+    } else if (reply->type == FRAME_QUIESCED) {
+        ret_frame->quiesced = (struct frame_quiesced){
+            .fetch_id = reply->fetch_id, .attempt = reply->attempt, .nonce = reply->nonce};
     } else {
         BATON_ASSERT(reply->type == FRAME_ENDED);
         ret_frame->ended = (struct frame_ended){

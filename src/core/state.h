@@ -20,6 +20,8 @@ enum say_fetch {
     SAY_OPEN,
     SAY_COMMIT,
     SAY_CANCEL,
+    SAY_GRANT,
+    SAY_QUIESCE,
     SAY_FETCH_END_,
 };
 
@@ -28,6 +30,8 @@ enum say_slot {
     SAY_WATERMARK,
     SAY_COMMITTED,
     SAY_ENDED,
+    SAY_WRITTEN,
+    SAY_QUIESCED,
     SAY_SLOT_END_,
 };
 
@@ -74,6 +78,11 @@ struct slot {
     uint8_t state;              /* enum slot_state */
     uint8_t cause;              /* REVOKED: why.  ENDED is to be said: why */
     bool exported;              /* the lease's holder may read the memory without our code */
+    bool push, remote;          /* this side writes; it stores into the sink's memory itself */
+    bool quiesce;               /* QUIESCE waits for the pushes to be over */
+    uint32_t pushes;            /* under way, of this lease or of the last one */
+    uint64_t granted, written;  /* plan bytes below: may be written; are */
+    uint64_t nonce;             /* of QUIESCE */
     uint8_t peer[ID_BYTES];     /* the incarnation of the lease's holder, or of the last one's */
     uint8_t secret[ID_BYTES];
 };
@@ -106,9 +115,17 @@ struct fetch {
     uint8_t outcome, cause;
     uint8_t clock; /* baton_cause of clock_due; NONE: no clock runs */
     uint8_t cancel_scope;
-    bool opened;  /* OPEN has left */
-    bool stalled; /* a window was given back unread: no more until somebody says why */
+    bool opened;   /* OPEN has left */
+    bool stalled;  /* a window was given back unread: no more until somebody says why */
+    bool push;     /* windows are granted to the source */
+    bool remote;   /* push: only the source, or a proof, can say that a window is over */
+    uint8_t proof; /* baton_proof, where it is not for the state to say */
     uint8_t secret[ID_BYTES];
+    uint8_t peer[ID_BYTES]; /* the source's incarnation */
+    uint64_t nonce;
+    uint64_t oldest;                         /* push: where the oldest window under way begins */
+    uint64_t said;                           /* push: first plan byte that no GRANT was built for */
+    uint32_t window[CORE_FETCH_WINDOWS_MAX]; /* push: lengths of the windows under way, in order */
 };
 
 enum link_state {
@@ -137,8 +154,8 @@ struct link {
 /* An answer without a record of its own, or the last word of a lease whose slot has another by now.
  */
 struct reply {
-    uint64_t fetch_id, attempt;
-    uint8_t type; /* enum frame_type: REFUSED or ENDED; 0: unused */
+    uint64_t fetch_id, attempt, nonce;
+    uint8_t type; /* enum frame_type: REFUSED, ENDED or QUIESCED; 0: unused */
     uint8_t cause;
     uint8_t revoked;
 };
@@ -242,6 +259,30 @@ void fetch_expire(struct core *core, uint32_t index, uint64_t now_us, struct cor
 /* One fetch of a lost link. */
 void fetch_lost(struct core *core, uint32_t index, baton_cause cause, uint64_t now_us,
                 struct core_actions *out);
+
+/* push.c: what the source writes itself, at both ends. */
+/* Source: GRANT, QUIESCE, and a push that is over. */
+void push_offer_frame(struct core *core, const struct core_event *event, uint64_t now_us,
+                      struct core_actions *out);
+void push_served(struct core *core, uint32_t index, const struct core_event *event, uint64_t now_us,
+                 struct core_actions *out);
+bool push_slot_builds(const struct core *core, uint32_t number, enum say_slot what,
+                      struct frame *ret_frame);
+/* Sink: WRITTEN, QUIESCED, a proof. */
+void push_fetch_frame(struct core *core, const struct core_event *event, uint64_t now_us,
+                      struct core_actions *out);
+void push_proof(struct core *core, const struct core_event *event, struct core_actions *out);
+bool push_fetch_builds(const struct core *core, uint32_t index, enum say_fetch what,
+                       struct frame *ret_frame);
+void push_granted(struct core *core, uint32_t index, struct core_actions *out);
+/* The next window of a fetch was started. */
+void push_start(struct core *core, uint32_t index, uint64_t length, struct core_actions *out);
+/* The oldest window is over. */
+void push_window_over(struct core *core, uint32_t index);
+/* The fetch has ended: what was not granted yet never will be; ask about the rest. */
+void push_end(struct core *core, uint32_t index, struct core_actions *out);
+/* A link is up: ask its source about the fetches that lost theirs. */
+void push_link_up(struct core *core, uint32_t link, struct core_actions *out);
 
 /* pump.c: windows. */
 /* The end of the wanted bytes that the source has, as far as it was told. */

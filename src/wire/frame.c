@@ -63,6 +63,7 @@ static const struct field open_fields[] = {
     FIELD(open.offer_id),    FIELD(open.fetch_id),    FIELD(open.slot),
     FIELD(open.transports),  FIELD(open.secret),      FIELD(open.block_bytes),
     FIELD(open.first_block), FIELD(open.block_count), LAYOUT_FIELDS(open.layout),
+    FIELD(open.mode),
 };
 
 static const struct field accept_fields[] = {
@@ -104,6 +105,28 @@ static const struct field ended_fields[] = {
 static const struct field cancel_fields[] = {
     FIELD(cancel.offer_id), FIELD(cancel.fetch_id), FIELD(cancel.attempt), FIELD(cancel.slot),
     FIELD(cancel.scope),    FIELD(cancel.cause),    FIELD(cancel.secret),
+};
+
+static const struct field grant_fields[] = {
+    FIELD(grant.offer_id), FIELD(grant.fetch_id), FIELD(grant.attempt),
+    FIELD(grant.offset),   FIELD(grant.length),   FIELD(grant.slot),
+};
+
+static const struct field written_fields[] = {
+    FIELD(written.fetch_id),
+    FIELD(written.attempt),
+    FIELD(written.end),
+};
+
+static const struct field quiesce_fields[] = {
+    FIELD(quiesce.offer_id), FIELD(quiesce.fetch_id), FIELD(quiesce.attempt),
+    FIELD(quiesce.nonce),    FIELD(quiesce.slot),
+};
+
+static const struct field quiesced_fields[] = {
+    FIELD(quiesced.fetch_id),
+    FIELD(quiesced.attempt),
+    FIELD(quiesced.nonce),
 };
 
 /*
@@ -225,6 +248,9 @@ static const char *check_open(const struct frame *frame)
     if (!o->transports) {
         return "OPEN: no transport is allowed";
     }
+    if (o->mode != OPEN_PULL && o->mode != OPEN_PUSH) {
+        return "OPEN: the mode is unknown";
+    }
     if (!block_bytes_ok(o->block_bytes)) {
         return "OPEN: block_bytes is 0 or above 1 GiB";
     }
@@ -291,6 +317,29 @@ static const char *check_cancel(const struct frame *frame)
     return cause_ok(frame->cancel.cause) ? NULL : "CANCEL: the cause is out of range";
 }
 
+static const char *check_grant(const struct frame *frame)
+{
+    const struct frame_grant *g = &frame->grant;
+
+    if (g->slot >= BATON_READERS_MAX) {
+        return "GRANT: the slot is out of range";
+    }
+    if (!g->attempt) {
+        return "GRANT: the attempt is 0";
+    }
+    return g->length && g->length <= UINT64_MAX - g->offset
+               ? NULL
+               : "GRANT: the length is 0 or offset + length overflows";
+}
+
+static const char *check_quiesce(const struct frame *frame)
+{
+    if (frame->quiesce.slot >= BATON_READERS_MAX) {
+        return "QUIESCE: the slot is out of range";
+    }
+    return frame->quiesce.attempt ? NULL : "QUIESCE: the attempt is 0";
+}
+
 static const char *check_nothing(const struct frame *frame)
 {
     (void)frame;
@@ -320,6 +369,10 @@ static const struct frame_conf {
     [FRAME_CANCEL] = {"CANCEL", FIELDS(cancel_fields), 0, check_cancel},
     [FRAME_PING] = {"PING", NULL, 0, 0, check_nothing},
     [FRAME_PONG] = {"PONG", NULL, 0, 0, check_nothing},
+    [FRAME_GRANT] = {"GRANT", FIELDS(grant_fields), 0, check_grant},
+    [FRAME_WRITTEN] = {"WRITTEN", FIELDS(written_fields), 0, check_nothing},
+    [FRAME_QUIESCE] = {"QUIESCE", FIELDS(quiesce_fields), 0, check_quiesce},
+    [FRAME_QUIESCED] = {"QUIESCED", FIELDS(quiesced_fields), 0, check_nothing},
 #undef FIELDS
 };
 

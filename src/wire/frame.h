@@ -46,6 +46,10 @@ enum frame_type {
     FRAME_CANCEL,    /* sink to source; has no answer */
     FRAME_PING,
     FRAME_PONG,
+    FRAME_GRANT,    /* sink to source, push: a window that the source may write */
+    FRAME_WRITTEN,  /* source to sink, push: windows that it has written */
+    FRAME_QUIESCE,  /* sink to source, push: end the attempt, and say when it writes no more */
+    FRAME_QUIESCED, /* source to sink, push: it writes no more, and never will */
     FRAME_TYPE_END_,
 };
 
@@ -54,6 +58,11 @@ enum {
     WIRE_TRANSPORT_SHM = 1 << 0,
     WIRE_TRANSPORT_TCP = 1 << 1,
     WIRE_LINK_RINGS = 1 << 16, /* HELLO: a descriptor of two rings came with it; WELCOME: taken */
+};
+
+enum open_mode {
+    OPEN_PULL = 0, /* the sink, or its own code, moves the bytes */
+    OPEN_PUSH,     /* the source writes what the sink grants */
 };
 
 enum region_kind {
@@ -111,6 +120,7 @@ struct frame_open {
     uint32_t first_block; /* of the offer's list */
     uint32_t block_count; /* 1..BATON_HANDOFF_BLOCKS_MAX */
     struct baton_layout layout;
+    uint8_t mode; /* open_mode */
 };
 
 struct frame_accept {
@@ -166,6 +176,35 @@ struct frame_cancel {
     uint8_t secret[ID_BYTES];
 };
 
+struct frame_grant {
+    uint64_t offer_id;
+    uint64_t fetch_id;
+    uint64_t attempt;
+    uint64_t offset; /* plan bytes: where the window before it ended */
+    uint64_t length; /* > 0; offset + length does not overflow */
+    uint32_t slot;
+};
+
+struct frame_written {
+    uint64_t fetch_id;
+    uint64_t attempt;
+    uint64_t end; /* all granted plan bytes below it have landed */
+};
+
+struct frame_quiesce {
+    uint64_t offer_id;
+    uint64_t fetch_id;
+    uint64_t attempt;
+    uint64_t nonce; /* random; the answer repeats it */
+    uint32_t slot;
+};
+
+struct frame_quiesced {
+    uint64_t fetch_id;
+    uint64_t attempt;
+    uint64_t nonce;
+};
+
 struct frame {
     enum frame_type type;
     union {
@@ -182,6 +221,10 @@ struct frame {
         struct frame_committed committed;
         struct frame_ended ended;
         struct frame_cancel cancel;
+        struct frame_grant grant;
+        struct frame_written written;
+        struct frame_quiesce quiesce;
+        struct frame_quiesced quiesced;
     };
     const uint8_t *payload; /* borrowed; NULL when there is none */
     uint32_t payload_length;

@@ -92,7 +92,7 @@ static struct frame seed_frame(enum frame_type type)
         frame.region = (struct frame_region){1, REGION_PROCESS, 8192, 4096, 65536, 4096, {7}};
         break;
     case FRAME_OPEN:
-        frame.open = (struct frame_open){1, 2, 3, 3, {4}, 4096, 1, 2, {1, 2, 16, 8, 4, 4}};
+        frame.open = (struct frame_open){1, 2, 3, 3, {4}, 4096, 1, 2, {1, 2, 16, 8, 4, 4}, 1};
         break;
     case FRAME_ACCEPT:
         frame.accept = (struct frame_accept){2, 1, 4096, 12288, 1, 3, 4096, {1, 2, 16, 8, 4, 4}};
@@ -111,6 +111,12 @@ static struct frame seed_frame(enum frame_type type)
         break;
     case FRAME_CANCEL:
         frame.cancel = (struct frame_cancel){1, 2, 1, 3, 1, BATON_CAUSE_CANCEL, {4}};
+        break;
+    case FRAME_GRANT:
+        frame.grant = (struct frame_grant){1, 2, 1, 0, 4096, 3};
+        break;
+    case FRAME_QUIESCE:
+        frame.quiesce = (struct frame_quiesce){1, 2, 1, 4, 3};
         break;
     default:
         break; /* all zero is good */

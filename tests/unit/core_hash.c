@@ -43,7 +43,8 @@ static uint64_t hash_offers(const struct core *core, uint64_t hash)
     for (uint32_t i = 0; i < core->limits.offers * core->limits.slots; i++) {
         const struct slot *t = &core_slots(core)[i];
 
-        hash = MIX(hash, t->fetch_id, t->attempt, t->due, t->link, t->state, t->cause, t->exported);
+        hash = MIX(hash, t->fetch_id, t->attempt, t->due, t->link, t->state, t->cause, t->exported,
+                   t->push, t->remote, t->quiesce, t->pushes, t->granted, t->written, t->nonce);
         hash = mix_id(mix_id(hash, t->secret), t->peer);
     }
     return hash;
@@ -58,7 +59,11 @@ static uint64_t hash_fetches(const struct core *core, uint64_t hash)
                    f->next, f->landed, f->touched, f->whole_due, f->clock_due, f->doubt_due,
                    f->link, f->windows_link, f->slot, f->copies, f->state, f->stage, f->outcome,
                    f->cause, f->clock, f->cancel_scope, f->opened, f->stalled);
-        hash = mix_id(hash, f->secret);
+        hash = MIX(hash, f->push, f->remote, f->proof, f->nonce, f->oldest, f->said);
+        for (uint32_t w = 0; w < CORE_FETCH_WINDOWS_MAX; w++) {
+            hash = mix(hash, f->window[w]);
+        }
+        hash = mix_id(mix_id(hash, f->secret), f->peer);
     }
     return hash;
 }

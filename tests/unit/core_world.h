@@ -34,7 +34,7 @@ struct world_handoff {
     unsigned outcomes, doubts, quiets, forgets;
     unsigned copies, serves; /* under way now */
     unsigned copies_all;
-    bool stopped;
+    bool stopped, push;
     baton_outcome outcome;
     baton_cause cause;
     baton_stage stage;
@@ -62,13 +62,16 @@ struct world_wire {
 struct world_copy {
     uint64_t id, offset, length, serial;
     bool stopped, asked, served, refused;
+    bool push; /* the source sends it without being asked */
     struct world_handoff *fetch;
 };
 
 struct world_serve {
     uint64_t offer_id, attempt, copy; /* copy: its serial */
     int sink;
-    bool stopped;
+    bool stopped, push;
+    uint64_t fetch_id, offset, length; /* push */
+    uint32_t slot;                     /* push */
 };
 
 struct world_node {
@@ -91,6 +94,7 @@ struct world_options {
     bool ping;                 /* links are as between hosts */
     bool streams;              /* bytes are sent by the source (READ, SERVE) */
     bool exported;             /* offers can be read without the source's code */
+    bool remote;               /* pushes are stored by the source itself */
     bool twice;                /* each frame is applied twice, and must change nothing then */
 };
 
@@ -123,6 +127,8 @@ struct world_fetch_options {
     uint64_t offer_id;   /* of a puppet's offer, with total */
     uint64_t total;
     int wire; /* to a puppet */
+    bool push;
+    uint64_t nonce;
     uint32_t opening_ms, bytes_ms, progress_ms, commit_ms, whole_ms;
 };
 

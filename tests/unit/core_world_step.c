@@ -117,6 +117,7 @@ static void carry_copy(struct world *w, int node, const struct core_action *a)
                                                        .offset = a->copy.offset,
                                                        .length = a->copy.length,
                                                        .serial = ++w->copy_serial,
+                                                       .push = h->push,
                                                        .fetch = h};
     h->copies++;
     h->copies_all++;
@@ -146,9 +147,26 @@ static void carry_serve(struct world *w, int node, const struct core_action *a)
 
     CHECK(h && h->id == a->serve.id && h->outcomes == 0);
     CHECK(a->serve.offset + a->serve.length <= h->watermark);
-    n->serves[n->serves_count++] =
-        (struct world_serve){.offer_id = a->serve.id, .attempt = a->serve.attempt};
+    n->serves[n->serves_count++] = (struct world_serve){.offer_id = a->serve.id,
+                                                        .attempt = a->serve.attempt,
+                                                        .push = a->serve.push,
+                                                        .fetch_id = a->serve.fetch_id,
+                                                        .offset = a->serve.offset,
+                                                        .length = a->serve.length,
+                                                        .slot = a->slot};
     h->serves++;
+}
+
+/* S3, S13: while a push of the fetch is under way, somebody may write into its blocks. */
+static void check_no_push(const struct world *w, const struct world_handoff *fetch)
+{
+    for (unsigned i = 0; i < w->options.nodes; i++) {
+        for (uint32_t s = 0; s < w->nodes[i].serves_count; s++) {
+            const struct world_serve *serve = &w->nodes[i].serves[s];
+
+            CHECK(!serve->push || serve->fetch_id != fetch->id);
+        }
+    }
 }
 
 static void carry_told(struct world *w, int node, const struct core_action *a)
@@ -167,12 +185,16 @@ static void carry_told(struct world *w, int node, const struct core_action *a)
     } else if (a->type == CORE_ACTION_DOUBT) {
         h->doubts++;
         CHECK(h->outcomes == 1 && h->quiets == 0 && h->doubts == 1);
-        CHECK(h->copies + h->serves > 0 && a->cause == h->cause);
+        CHECK((h->copies + h->serves > 0 || (h->push && w->options.remote)) &&
+              a->cause == h->cause);
     } else if (a->type == CORE_ACTION_QUIET) {
         h->quiets++;
         CHECK(h->outcomes == 1 && h->quiets == 1);
         CHECK(h->copies == 0 && h->serves == 0);
         h->proof = a->quiet.proof;
+        if (h->push && w->options.remote && h->proof <= BATON_PROOF_PEER_DRAIN) {
+            check_no_push(w, h);
+        }
         h->attempts = a->quiet.attempts;
         h->last_attempt = a->quiet.last_attempt;
         memcpy(h->peer, a->quiet.peer, ID_BYTES);
@@ -331,6 +353,7 @@ void wire_apply(struct world *w, int at, int end, const struct frame *frame, bat
     event.frame.frame = frame;
     event.frame.misfit = misfit;
     event.frame.exported = w->options.exported;
+    event.frame.remote = w->options.remote;
     CHECK(core_link_reads(core, event.link));
     world_event(w, node, &event);
     /* S14; an answer that has no record is given again. */
@@ -409,8 +432,23 @@ static void ask(struct world *w, struct world_copy *c, int sink)
     }
 }
 
-static bool copy_waits(const struct world *w, const struct world_copy *c)
+/* A push is stored in the order of its windows. */
+static bool is_first(const struct world_node *n, const struct world_copy *c)
 {
+    for (uint32_t i = 0; i < n->copies_count; i++) {
+        if (n->copies[i].id == c->id && n->copies[i].offset < c->offset) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool copy_waits(const struct world *w, const struct world_node *n,
+                       const struct world_copy *c)
+{
+    if (c->push) {
+        return !c->served || !is_first(n, c);
+    }
     return w->options.streams && c->asked && !c->served && !c->refused;
 }
 
@@ -421,7 +459,7 @@ static void copy_step(struct world *w, int node, uint32_t at)
     struct core_event event = {.type = CORE_EVENT_COPIED};
     bool aborted = c->stopped || c->refused;
 
-    if (w->options.streams && !c->asked && !aborted) {
+    if (w->options.streams && !c->asked && !aborted && !c->push) {
         ask(w, c, node);
         return;
     }
@@ -435,6 +473,30 @@ static void copy_step(struct world *w, int node, uint32_t at)
     world_event(w, node, &event);
 }
 
+/* The window of a sink whose own code stores what was sent. */
+static void push_arrives(struct world *w, const struct world_serve *serve)
+{
+    for (unsigned i = 0; i < w->options.nodes; i++) {
+        for (uint32_t c = 0; c < w->nodes[i].copies_count; c++) {
+            struct world_copy *copy = &w->nodes[i].copies[c];
+
+            copy->served |= copy->id == serve->fetch_id && copy->offset == serve->offset &&
+                            copy->length == serve->length;
+        }
+    }
+}
+
+/* Pushes of one attempt end in order. */
+static bool serve_waits(const struct world_node *n, uint32_t at)
+{
+    for (uint32_t i = 0; i < at; i++) {
+        if (n->serves[at].push && n->serves[i].attempt == n->serves[at].attempt) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void serve_step(struct world *w, int node, uint32_t at)
 {
     struct world_node *n = &w->nodes[node];
@@ -442,10 +504,18 @@ static void serve_step(struct world *w, int node, uint32_t at)
     struct world_node *sink = &w->nodes[serve.sink];
     struct core_event event = {.type = CORE_EVENT_SERVED};
 
-    n->serves[at] = n->serves[--n->serves_count];
+    n->serves_count--;
+    memmove(&n->serves[at], &n->serves[at + 1], (n->serves_count - at) * sizeof(*n->serves));
     event.served.offer_id = serve.offer_id;
+    event.served.push = serve.push;
+    event.served.slot = serve.slot;
+    event.served.length = serve.length;
+    event.served.status = serve.stopped ? CORE_COPIED_ABORTED : CORE_COPIED_OK;
+    if (serve.push && !serve.stopped) {
+        push_arrives(w, &serve);
+    }
     n->at[CORE_OFFER][serve.offer_id & ((1 << CORE_INDEX_BITS) - 1)]->serves--;
-    for (uint32_t i = 0; i < sink->copies_count; i++) {
+    for (uint32_t i = 0; i < sink->copies_count && !serve.push; i++) {
         if (sink->copies[i].serial == serve.copy) {
             sink->copies[i].served = !serve.stopped;
             sink->copies[i].refused = serve.stopped;
@@ -483,13 +553,13 @@ static bool on_node(struct world *w, int node, uint64_t *left)
         return false;
     }
     for (uint32_t i = 0; i < n->copies_count; i++) {
-        if ((n->copies[i].stopped || !copy_waits(w, &n->copies[i])) && (*left)-- == 0) {
+        if ((n->copies[i].stopped || !copy_waits(w, n, &n->copies[i])) && (*left)-- == 0) {
             copy_step(w, node, i);
             return true;
         }
     }
     for (uint32_t i = 0; i < n->serves_count; i++) {
-        if ((*left)-- == 0) {
+        if (!serve_waits(n, i) && (*left)-- == 0) {
             serve_step(w, node, i);
             return true;
         }

@@ -50,7 +50,8 @@ static const struct frame samples[FRAME_TYPE_END_] = {
                               0x00010002,
                               0x00003004,
                               0x00000506,
-                              {1, 2, 3, 4, 5, 0x060708}}},
+                              {1, 2, 3, 4, 5, 0x060708},
+                              OPEN_PUSH}},
                     NULL,
                     0},
     [FRAME_ACCEPT] = {FRAME_ACCEPT,
@@ -79,13 +80,26 @@ static const struct frame samples[FRAME_TYPE_END_] = {
                       0},
     [FRAME_PING] = {FRAME_PING, {{0}}, NULL, 0},
     [FRAME_PONG] = {FRAME_PONG, {{0}}, NULL, 0},
+    [FRAME_GRANT] = {FRAME_GRANT,
+                     {.grant = {0x0102030405060708, 0x1112131415161718, 0x2122232425262728,
+                                0x3132333435363738, 0x4142434445464748, 6}},
+                     NULL,
+                     0},
+    [FRAME_WRITTEN] = {FRAME_WRITTEN, {.written = {1, 2, 3}}, NULL, 0},
+    [FRAME_QUIESCE] = {FRAME_QUIESCE,
+                       {.quiesce = {0x0102030405060708, 0x1112131415161718, 0x2122232425262728,
+                                    0x3132333435363738, 6}},
+                       NULL,
+                       0},
+    [FRAME_QUIESCED] = {FRAME_QUIESCED, {.quiesced = {1, 2, 3}}, NULL, 0},
 };
 
 static const uint32_t fixed_parts[FRAME_TYPE_END_] = {
     [FRAME_HELLO] = 68,     [FRAME_WELCOME] = 26, [FRAME_REJECT] = 5,     [FRAME_BULK] = 36,
-    [FRAME_REGION] = 53,    [FRAME_OPEN] = 80,    [FRAME_ACCEPT] = 72,    [FRAME_REFUSED] = 10,
+    [FRAME_REGION] = 53,    [FRAME_OPEN] = 81,    [FRAME_ACCEPT] = 72,    [FRAME_REFUSED] = 10,
     [FRAME_WATERMARK] = 24, [FRAME_COMMIT] = 28,  [FRAME_COMMITTED] = 16, [FRAME_ENDED] = 17,
-    [FRAME_CANCEL] = 46,    [FRAME_PING] = 0,     [FRAME_PONG] = 0,
+    [FRAME_CANCEL] = 46,    [FRAME_PING] = 0,     [FRAME_PONG] = 0,       [FRAME_GRANT] = 44,
+    [FRAME_WRITTEN] = 24,   [FRAME_QUIESCE] = 36, [FRAME_QUIESCED] = 24,
 };
 
 /* Decode a copy that is exactly as long as stated, so that sanitizers see any byte read past it. */
@@ -162,7 +176,7 @@ TEST(frame_region_golden)
 TEST(frame_open_golden)
 {
     static const uint8_t golden[] = {
-        80,   0,    0,    0,    6,    0,    0,    0,                   /* head */
+        81,   0,    0,    0,    6,    0,    0,    0,                   /* head */
         0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01,                /* offer_id */
         0x10, 0x0f, 0x0e, 0x0d, 0x0c, 0x0b, 0x0a, 0x09,                /* fetch_id */
         7,    0,    0,    0,                                           /* slot */
@@ -173,7 +187,8 @@ TEST(frame_open_golden)
         0x04, 0x30, 0,    0,                                           /* first_block */
         0x06, 0x05, 0,    0,                                           /* block_count */
         1,    0,    0,    0,    2,    0,    0,    0,    3,    0, 0, 0, /* layout */
-        4,    0,    0,    0,    5,    0,    0,    0,    0x08, 7, 6, 0,
+        4,    0,    0,    0,    5,    0,    0,    0,    0x08, 7, 6, 0, /* */
+        1,                                                             /* mode */
     };
 
     check_golden(FRAME_OPEN, golden, sizeof(golden));
@@ -216,6 +231,37 @@ TEST(frame_cancel_golden)
     };
 
     check_golden(FRAME_CANCEL, golden, sizeof(golden));
+}
+
+/* The same for GRANT. */
+TEST(frame_grant_golden)
+{
+    static const uint8_t golden[] = {
+        44,   0,    0,    0,    16,   0,    0,    0,    /* head */
+        0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01, /* offer_id */
+        0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, /* fetch_id */
+        0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21, /* attempt */
+        0x38, 0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31, /* offset */
+        0x48, 0x47, 0x46, 0x45, 0x44, 0x43, 0x42, 0x41, /* length */
+        6,    0,    0,    0,                            /* slot */
+    };
+
+    check_golden(FRAME_GRANT, golden, sizeof(golden));
+}
+
+/* The same for QUIESCE. */
+TEST(frame_quiesce_golden)
+{
+    static const uint8_t golden[] = {
+        36,   0,    0,    0,    18,   0,    0,    0,    /* head */
+        0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01, /* offer_id */
+        0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, /* fetch_id */
+        0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21, /* attempt */
+        0x38, 0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31, /* nonce */
+        6,    0,    0,    0,                            /* slot */
+    };
+
+    check_golden(FRAME_QUIESCE, golden, sizeof(golden));
 }
 
 /* What is encoded comes back, also when another frame follows it. */
@@ -315,6 +361,8 @@ static const struct patch patches[] = {
     {FRAME_OPEN, 52, 4, 0, FRAME_BAD}, /* block_count */
     {FRAME_OPEN, 52, 4, BATON_HANDOFF_BLOCKS_MAX + 1, FRAME_BAD},
     {FRAME_OPEN, 52, 4, UINT32_MAX, FRAME_BAD},
+    {FRAME_OPEN, 80, 1, OPEN_PULL, FRAME_WHOLE}, /* mode */
+    {FRAME_OPEN, 80, 1, OPEN_PUSH + 1, FRAME_BAD},
     {FRAME_ACCEPT, 8, 8, 0, FRAME_BAD}, /* attempt */
     {FRAME_ACCEPT, 16, 8, 0x3000, FRAME_WHOLE},
     {FRAME_ACCEPT, 16, 8, 0x3001, FRAME_BAD}, /* watermark above the total */
@@ -338,6 +386,13 @@ static const struct patch patches[] = {
     {FRAME_CANCEL, 28, 1, 2, FRAME_BAD},
     {FRAME_CANCEL, 29, 1, BATON_CAUSE_NONE, FRAME_BAD},
     {FRAME_CANCEL, 29, 1, BATON_CAUSE_COUNT_, FRAME_BAD},
+    {FRAME_GRANT, 16, 8, 0, FRAME_BAD}, /* attempt */
+    {FRAME_GRANT, 32, 8, 0, FRAME_BAD}, /* length */
+    {FRAME_GRANT, 32, 8, UINT64_MAX - 0x3132333435363738, FRAME_WHOLE},
+    {FRAME_GRANT, 32, 8, UINT64_MAX - 0x3132333435363738 + 1, FRAME_BAD},
+    {FRAME_GRANT, 40, 4, BATON_READERS_MAX, FRAME_BAD},
+    {FRAME_QUIESCE, 16, 8, 0, FRAME_BAD}, /* attempt */
+    {FRAME_QUIESCE, 32, 4, BATON_READERS_MAX, FRAME_BAD},
 };
 
 /* Every field that has a limit is checked against it. */
