@@ -66,6 +66,8 @@ void explore_world_settle(struct explorer *x)
 {
     struct world *w = x->w;
 
+    while (explore_push_settle(x)) {
+    }
     for (unsigned i = 0; i < SERVES_MAX; i++) {
         struct serve *s = &w->serves[i];
         struct core_event event = {.type = CORE_EVENT_SERVED};
@@ -224,10 +226,15 @@ static void carry(struct explorer *x, int node, const struct core_action *a)
         return;
     case CORE_ACTION_SERVE_STOP:
         carry_serve_stop(x, a);
+        explore_push_stop(x, a);
         return;
     case CORE_ACTION_SERVE:
+        if (a->serve.push) {
+            explore_push_start(x, a);
+        }
+        return; /* else who asked looks at the actions itself */
     case CORE_ACTION_SERVE_REFUSE:
-        return; /* who asked looks at the actions itself */
+        return;
     case CORE_ACTION_OUTCOME:
     case CORE_ACTION_DOUBT:
     case CORE_ACTION_QUIET:

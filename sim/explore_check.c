@@ -86,6 +86,9 @@ void explore_check_completed(struct explorer *x, unsigned sink, unsigned fetch)
                            "sink %u completed, and a window into its blocks is open", sink + 1);
         }
     }
+    if (explore_push_open(w, sink, fetch)) {
+        explore_broken(x, "P9 clean landing", "sink %u completed, and is written to", sink + 1);
+    }
 }
 
 void explore_check_fetch_quiet(struct explorer *x, unsigned sink, unsigned fetch,
@@ -101,6 +104,9 @@ void explore_check_fetch_quiet(struct explorer *x, unsigned sink, unsigned fetch
             explore_broken(x, "S3 proof soundness", "sink %u is quiet, and a window is open",
                            sink + 1);
         }
+    }
+    if (explore_push_open(w, sink, fetch)) {
+        explore_broken(x, "S3 proof soundness", "sink %u is quiet, and is written to", sink + 1);
     }
     for (unsigned unit = 0; unit < x->rules->units; unit++) {
         if (a->quiet.proof == BATON_PROOF_NEVER_EXPOSED && f->content[unit]) {
@@ -150,6 +156,13 @@ void explore_check_offer_quiet(struct explorer *x, unsigned plan, const struct c
         if (w->serves[i].state != SERVE_NONE && w->serves[i].plan == plan) {
             explore_broken(x, "P10 receipts",
                            "the offer is quiet, and the source's code still reads");
+        }
+    }
+    for (unsigned i = 0; i < PUSHES_MAX; i++) {
+        const struct push *p = &w->pushes[i];
+
+        if (p->state != PUSH_NONE && p->source_life == w->life[0] && p->plan == plan) {
+            explore_broken(x, "P10 receipts", "the offer is quiet, and its blocks are being sent");
         }
     }
     if (proof == BATON_PROOF_NEVER_EXPOSED && o->leased) {
@@ -237,6 +250,19 @@ void explore_check_p6_serve(struct explorer *x, const struct serve *s)
     }
 }
 
+void explore_check_p6_push(struct explorer *x, const struct push *p)
+{
+    const struct core *core = core_of(x, x->w, 0);
+    const struct offer *o = &core_offers(core)[p->plan];
+    const struct slot *t = &core_slots(core)[slot_number(core, p->plan, p->slot)];
+
+    if (o->state != OFFER_OPEN || t->state != SLOT_LEASED || t->attempt != p->attempt ||
+        p->unit >= o->watermark) {
+        explore_broken(x, "S8 no post after the end",
+                       "the source writes for a lease that is not there");
+    }
+}
+
 void explore_check_p7_window(struct explorer *x, const struct fetch_book *f, uint64_t end)
 {
     const struct offer_book *o = &x->w->offers[f->source_life][f->plan];
@@ -273,6 +299,15 @@ void explore_check_p8_rewrite(struct explorer *x, unsigned block)
         if (s->state == SERVE_ON && x->rules->block[s->plan][s->unit] == block) {
             explore_broken(x, "S2 no reuse before proof",
                            "block %u is reused while the source reads it", block);
+        }
+    }
+    for (unsigned i = 0; i < PUSHES_MAX; i++) {
+        const struct push *p = &w->pushes[i];
+
+        if (p->state != PUSH_NONE && p->source_life == w->life[0] &&
+            x->rules->block[p->plan][p->unit] == block) {
+            explore_broken(x, "S2 no reuse before proof", "block %u is reused while it is sent",
+                           block);
         }
     }
     for (unsigned plan = 0; plan < x->rules->plans; plan++) {

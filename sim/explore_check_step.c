@@ -31,10 +31,19 @@ static bool late_at_sink(const struct core *core, uint32_t link, const struct fr
         id = frame->ended.fetch_id;
         attempt = frame->ended.attempt;
         break;
+    case FRAME_WRITTEN:
+    case FRAME_QUIESCED: /* the same fields */
+        id = frame->written.fetch_id;
+        attempt = frame->written.attempt;
+        break;
     default:
         return false;
     }
     f = &core_fetches(core)[id & ((1U << CORE_INDEX_BITS) - 1)];
+    if (f->state == FETCH_DRAINING && f->remote &&
+        (frame->type == FRAME_WRITTEN || frame->type == FRAME_QUIESCED)) {
+        return f->id != id || f->link != link || attempt != f->attempt;
+    }
     return f->state == FETCH_FREE || f->id != id || f->link != link || f->outcome ||
            (attempt && f->attempt && attempt != f->attempt);
 }
@@ -283,6 +292,11 @@ static void rest_of_wires(struct explorer *x, const struct world *w)
             if (core_link(core, i)->say.count > 0 || core_link(core, i)->state == LINK_DIALING) {
                 explore_broken(x, "deadlock", "node %d waits for a link", node);
             }
+        }
+    }
+    for (unsigned i = 0; i < PUSHES_MAX; i++) {
+        if (w->pushes[i].state != PUSH_NONE) {
+            explore_broken(x, "deadlock", "a push to sink %u waits", w->pushes[i].sink + 1U);
         }
     }
     for (unsigned i = 0; i < SINKS_MAX * WINDOWS_MAX; i++) {

@@ -111,9 +111,29 @@ static void forge_answer(struct explorer *x, int node, uint32_t link, struct fra
         frame.accept.fetch_id += NO_FETCH;
         must_not(x, node, link, &frame, "fetch");
         return;
+    case FRAME_WRITTEN:
+        frame.written.attempt++;
+        must_not(x, node, link, &frame, "attempt");
+        return;
+    case FRAME_QUIESCED:
+        frame.quiesced.attempt++;
+        must_not(x, node, link, &frame, "attempt");
+        frame.quiesced.attempt--;
+        frame.quiesced.nonce++;
+        must_not(x, node, link, &frame, "nonce");
+        return;
     default:
         return;
     }
+}
+
+static void forge_grant(struct explorer *x, uint32_t link, struct frame frame)
+{
+    frame.grant.attempt++;
+    must_not(x, 0, link, &frame, "attempt");
+    frame.grant.attempt--;
+    frame.grant.fetch_id += NO_FETCH;
+    must_not(x, 0, link, &frame, "fetch");
 }
 
 void explore_check_forged(struct explorer *x, int node, uint32_t link, const struct frame *frame)
@@ -127,6 +147,9 @@ void explore_check_forged(struct explorer *x, int node, uint32_t link, const str
         return;
     case FRAME_CANCEL:
         forge_cancel(x, link, *frame);
+        return;
+    case FRAME_GRANT:
+        forge_grant(x, link, *frame);
         return;
     default:
         if (node > 0) {

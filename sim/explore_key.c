@@ -71,7 +71,14 @@ static uint64_t key_slot(const struct names *n, uint64_t hash, uint32_t number)
     bool ends = say_has(n->core, say_of_slot(n->core, number, SAY_ENDED));
     uint8_t cause = ends || t->state == SLOT_REVOKED ? t->cause : 0;
 
-    hash = mix(hash, pack(t->state, cause, link_name(n, t->link), ends, 0, 0));
+    hash = mix(hash, pack(t->state, cause, link_name(n, t->link), ends, t->quiesce, t->pushes));
+    if (t->push && (t->pushes > 0 || t->link != ILIST_NONE)) {
+        hash = mix(hash, pack((unsigned)t->granted, (unsigned)t->written, t->remote,
+                              (unsigned)t->nonce, 0, 2));
+    }
+    if (t->pushes > 0) {
+        hash = mix(hash, reader_of(n->x, n->w, n->w->life[0], t->attempt));
+    }
     /* Without a link no message can name the lease any more. */
     return t->link == ILIST_NONE ? hash
                                  : mix(hash, pack(reader_of(n->x, n->w, n->w->life[0], t->attempt),
@@ -119,6 +126,9 @@ static uint64_t key_fetch(const struct names *n, uint64_t hash, uint32_t index)
     hash = mix(hash, pack(f->state, i, reader, link_name(n, f->link), f->outcome, f->cause));
     hash = mix(hash, pack(f->cancel_scope, f->copies, f->doubt_due != CORE_NEVER, f->opened,
                           lost ? f->windows_link + 1 : 0, 1));
+    if (f->remote) {
+        hash = mix(hash, pack((unsigned)f->oldest, (unsigned)f->said, (unsigned)f->next, 0, 0, 2));
+    }
     if (f->outcome) {
         return hash;
     }
@@ -268,6 +278,14 @@ static uint64_t key_movers(const struct explorer *x, const struct world *w, unsi
 
         if (v->state) {
             sum += mix(7, pack(v->state, v->fetch, v->unit, v->stopped, v->content, v->torn));
+        }
+    }
+    for (unsigned i = 0; i < PUSHES_MAX; i++) {
+        const struct push *p = &w->pushes[i];
+
+        if (p->state && p->sink == sink) {
+            sum += mix(11, pack(p->state, p->plan, x->symmetric ? 0 : p->slot, p->unit, p->fetch,
+                                p->source_life));
         }
     }
     for (unsigned i = 0; i < SERVES_MAX; i++) {

@@ -244,6 +244,7 @@ int explore_matrix(const struct explore_matrix_options *options,
     int ret = -2;
 
     rules.streams = options->stream;
+    rules.pushes = options->push;
     if (m && explorer_init(&m->x, &rules)) {
         m->options = options;
         m->result = &result;

@@ -22,8 +22,8 @@ enum explore_cancel {
 };
 
 struct explore_matrix_options {
-    bool small; /* one block and one window, for tests; else two of each */
-    bool stream;
+    bool small;         /* one block and one window, for tests; else two of each */
+    bool stream, push;  /* neither: the sink reads the source's memory */
     uint64_t cases_max; /* 0: all */
     bool (*progress)(void *arg, uint64_t cases);
     void *arg;

@@ -276,6 +276,20 @@ unsigned explore_world_steps(struct explorer *x, const struct world *w, struct s
             add(&list, STEP_SERVE, i, 0, 0);
         }
     }
+    for (unsigned i = 0; i < PUSHES_MAX; i++) {
+        enum step_kind kind = explore_push_step(w, i);
+
+        if (kind != STEP_NONE) {
+            add(&list, kind, i, 0, 0);
+        }
+    }
+    for (unsigned sink = 0; sink < x->rules->sinks; sink++) {
+        enum step_kind kind = explore_push_step_of(x, w, sink);
+
+        if (kind != STEP_NONE) {
+            add(&list, kind, sink, 0, 0);
+        }
+    }
     *ret_work = list.count;
     owner_steps(x, w, &list);
     for (unsigned sink = 0; sink < x->rules->sinks; sink++) {
@@ -546,6 +560,18 @@ static void work_step(struct explorer *x, struct step step)
         return;
     case STEP_ASK:
         ask(x, step.a, step.b);
+        return;
+    case STEP_POST:
+        explore_push_post(x, step.a);
+        return;
+    case STEP_LAND:
+        explore_push_land(x, step.a);
+        return;
+    case STEP_PROVE:
+        explore_push_prove(x, step.a);
+        return;
+    case STEP_DIAL:
+        explore_wire_dial(x, step.a, x->w->life[0]);
         return;
     default:
         BATON_ASSERT(step.kind == STEP_SERVE);

@@ -113,6 +113,17 @@ void explore_step_text(const struct explorer *x, const struct world *w, struct s
     case STEP_SERVE:
         mover_text(w, step, ret_text, room);
         return;
+    case STEP_POST:
+    case STEP_LAND:
+        snprintf(ret_text, room, "source: unit %u for sink %u %s", w->pushes[step.a].unit,
+                 w->pushes[step.a].sink + 1U, step.kind == STEP_POST ? "is on its way" : "lands");
+        return;
+    case STEP_PROVE:
+    case STEP_DIAL:
+        snprintf(ret_text, room, "sink %u %s", step.a + 1U,
+                 step.kind == STEP_DIAL ? "dials again, for its blocks in doubt"
+                                        : "has a proof that the dead source writes no more");
+        return;
     case STEP_CLOCK:
         clock_text(x, step, ret_text, room);
         return;

@@ -9,6 +9,40 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What is said about pushes only. */
+static void word_of_push(const struct frame *frame, struct word *w)
+{
+    switch (frame->type) {
+    case FRAME_GRANT:
+        w->offer = (uint32_t)frame->grant.offer_id;
+        w->fetch = (uint32_t)frame->grant.fetch_id;
+        w->attempt = (uint8_t)frame->grant.attempt;
+        w->slot = (uint8_t)frame->grant.slot;
+        w->watermark = (uint8_t)frame->grant.offset;
+        BATON_ASSERT(frame->grant.length == 1);
+        break;
+    case FRAME_WRITTEN:
+        w->fetch = (uint32_t)frame->written.fetch_id;
+        w->attempt = (uint8_t)frame->written.attempt;
+        w->watermark = (uint8_t)frame->written.end;
+        break;
+    case FRAME_QUIESCE:
+        w->offer = (uint32_t)frame->quiesce.offer_id;
+        w->fetch = (uint32_t)frame->quiesce.fetch_id;
+        w->attempt = (uint8_t)frame->quiesce.attempt;
+        w->slot = (uint8_t)frame->quiesce.slot;
+        w->secret = (uint8_t)frame->quiesce.nonce;
+        break;
+    case FRAME_QUIESCED:
+        w->fetch = (uint32_t)frame->quiesced.fetch_id;
+        w->attempt = (uint8_t)frame->quiesced.attempt;
+        w->secret = (uint8_t)frame->quiesced.nonce;
+        break;
+    default:
+        BATON_ASSERT(frame->type == FRAME_PING || frame->type == FRAME_PONG);
+    }
+}
+
 void explore_word_of(const struct frame *frame, struct word *ret_word)
 {
     struct word w = {.type = (uint8_t)frame->type};
@@ -19,6 +53,7 @@ void explore_word_of(const struct frame *frame, struct word *ret_word)
         w.fetch = (uint32_t)frame->open.fetch_id;
         w.slot = (uint8_t)frame->open.slot;
         w.secret = frame->open.secret[0];
+        w.scope = frame->open.mode;
         break;
     case FRAME_ACCEPT:
         w.fetch = (uint32_t)frame->accept.fetch_id;
@@ -60,7 +95,7 @@ void explore_word_of(const struct frame *frame, struct word *ret_word)
         w.secret = frame->cancel.secret[0];
         break;
     default:
-        BATON_ASSERT(frame->type == FRAME_PING || frame->type == FRAME_PONG);
+        word_of_push(frame, &w);
     }
     *ret_word = w;
 }
@@ -75,6 +110,7 @@ static struct frame frame_of(const struct explorer *x, const struct word *w)
         frame.open.fetch_id = w->fetch;
         frame.open.slot = w->slot;
         frame.open.secret[0] = w->secret;
+        frame.open.mode = w->scope;
         break;
     case FRAME_ACCEPT:
         frame.accept.fetch_id = w->fetch;
@@ -105,6 +141,19 @@ static struct frame frame_of(const struct explorer *x, const struct word *w)
                                              .scope = w->scope,
                                              .cause = w->cause};
         frame.cancel.secret[0] = w->secret;
+        break;
+    case FRAME_GRANT:
+        frame.grant =
+            (struct frame_grant){w->offer, w->fetch, w->attempt, w->watermark, 1, w->slot};
+        break;
+    case FRAME_WRITTEN:
+        frame.written = (struct frame_written){w->fetch, w->attempt, w->watermark};
+        break;
+    case FRAME_QUIESCE:
+        frame.quiesce = (struct frame_quiesce){w->offer, w->fetch, w->attempt, w->secret, w->slot};
+        break;
+    case FRAME_QUIESCED:
+        frame.quiesced = (struct frame_quiesced){w->fetch, w->attempt, w->secret};
         break;
     default:
         break;
@@ -294,7 +343,8 @@ static void apply(struct explorer *x, const struct wire *wire, int end, const st
     bool late = explore_frame_is_late(x, x->w, node, event.link, &frame);
 
     event.frame.frame = &frame;
-    event.frame.exported = node == 0 && !is_stream(x, wire->sink);
+    event.frame.exported = node == 0 && !is_stream(x, wire->sink) && !is_push(x, wire->sink);
+    event.frame.remote = is_push(x, wire->sink);
     if (frame.type == FRAME_OPEN && event.frame.exported) {
         x->w->exported[x->w->life[0]] = 1;
     }

@@ -109,6 +109,61 @@ const struct explore_rules explore_rules[] = {
      .retries = 1,
      .reopens = 1,
      .failures = 1},
+    {.name = "late",
+     .about = "1 source that writes into the block of 1 sink: a cancel, a cut, a crash",
+     .sinks = 1,
+     .plans = 1,
+     .slots = 1,
+     .units = 1,
+     .blocks = 1,
+     .pushes = 1,
+     .windows = 1,
+     .queue = 2,
+     .rewrites_at_once = true,
+     .attempts = 8,
+     .cancels_offer = 1,
+     .cancels_fetch = 1,
+     .breaks = 1,
+     .crashes = 1,
+     .retries = 1},
+    {.name = "push",
+     .about = "1 source that writes into the blocks of 1 sink, 2 blocks, and one of each fault",
+     .sinks = 1,
+     .plans = 1,
+     .slots = 1,
+     .units = 2,
+     .blocks = 2,
+     .block = {{0, 1}},
+     .start = {1},
+     .pushes = 1,
+     .windows = 2,
+     .queue = 3,
+     .rewrites_at_once = true,
+     .attempts = 8,
+     .cancels_offer = 1,
+     .cancels_fetch = 1,
+     .breaks = 2,
+     .crashes = 1,
+     .retries = 1,
+     .reopens = 1},
+    {.name = "pushes",
+     .about = "1 source that writes into the blocks of 2 sinks which want the same slot",
+     .sinks = 2,
+     .plans = 1,
+     .slots = 1,
+     .units = 1,
+     .blocks = 1,
+     .start = {1},
+     .pushes = 3,
+     .windows = 1,
+     .queue = 2,
+     .rewrites_at_once = true,
+     .attempts = 8,
+     .cancels_offer = 1,
+     .cancels_fetch = 1,
+     .breaks = 1,
+     .retries = 1,
+     .reopens = 1},
     {.name = "issue",
      .about = "1 source, 2 sinks, 1 offer of 2 slots and 2 blocks: cancels of either side, one "
               "crash-restart, one cut with reopening, REFUSED and retry, watermark in two steps",
@@ -214,7 +269,8 @@ bool explorer_init(struct explorer *x, const struct explore_rules *rules)
         most = x->core_bytes[node] > most ? x->core_bytes[node] : most;
     }
     x->symmetric = rules->sinks == 2 && rules->plans == 1 && rules->slot[0] != rules->slot[1] &&
-                   (rules->streams == 0 || rules->streams == 3);
+                   (rules->streams == 0 || rules->streams == 3) &&
+                   (rules->pushes == 0 || rules->pushes == 3);
     for (unsigned sink = 0; sink < rules->sinks; sink++) {
         x->sink_of[rules->slot[sink]] = (uint8_t)sink;
     }
@@ -425,6 +481,8 @@ void explore_world_fetch_make(struct explorer *x, unsigned sink, unsigned source
     event.fetch.opening_ms = event.fetch.bytes_ms = event.fetch.progress_ms = clock_ms(x);
     event.fetch.commit_ms = event.fetch.whole_ms = clock_ms(x);
     event.fetch.secret[0] = explore_secret_of(source_life, f->plan, f->slot);
+    event.fetch.push = is_push(x, sink);
+    event.fetch.nonce = f->id >> CORE_INDEX_BITS;
     explore_world_event(x, (int)sink + 1, &event);
 }
 
@@ -474,6 +532,7 @@ void explore_world_crash(struct explorer *x, int node)
             }
         }
         memset(w->serves, 0, sizeof(w->serves));
+        explore_push_crash(w);
         memset(w->greeted, 0, sizeof(w->greeted));
         memset(w->rewritten, 0, sizeof(w->rewritten));
     }

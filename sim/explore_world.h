@@ -26,6 +26,7 @@ enum {
     QUEUE_MAX = 4,
     WINDOWS_MAX = 3, /* under way at one sink: two, and one of another link beyond them */
     SERVES_MAX = SINKS_MAX * WINDOWS_MAX,
+    PUSHES_MAX = 6,
     LINKS_MAX = 4,
     ATTEMPTS_MAX = 16,
     STEPS_MAX = 96, /* that can be taken from one state */
@@ -44,6 +45,7 @@ struct explore_rules {
     uint8_t start[PLANS_MAX];            /* the watermark when it is offered */
     uint8_t plan[SINKS_MAX], slot[SINKS_MAX];
     uint8_t streams; /* bit set of sinks: the source's own code sends them the bytes */
+    uint8_t pushes;  /* bit set of sinks: the source writes their bytes */
     uint8_t windows; /* of a sink */
     uint8_t queue;   /* frames that a wire takes each way */
     bool split;      /* a mover's last byte and its report are two steps */
@@ -63,8 +65,8 @@ extern const struct explore_rules explore_rules[];
 struct word {
     uint8_t type; /* enum frame_type */
     uint8_t cause, scope, revoked, slot;
-    uint8_t watermark, attempt;
-    uint8_t secret; /* first byte; HELLO: the dial number */
+    uint8_t watermark, attempt; /* GRANT: the offset; WRITTEN: the end */
+    uint8_t secret;             /* first byte; HELLO: the dial number; QUIESCE: the nonce */
     uint32_t offer, fetch;
 };
 
@@ -111,6 +113,18 @@ struct serve {
     uint8_t orphan; /* nobody waits for its bytes */
 };
 
+enum push_state {
+    PUSH_NONE = 0,
+    PUSH_BACK,   /* stopped before it was posted: the core is told before anything else happens */
+    PUSH_POSTED, /* it lands, whatever happens */
+    PUSH_ASKED,
+};
+
+/* A granted window that the source is to write. */
+struct push {
+    uint8_t state, sink, sink_life, fetch, source_life, plan, slot, attempt, unit;
+};
+
 /* A loan without its pointers. */
 struct debt {
     uint64_t generations[UNITS_MAX];
@@ -155,6 +169,7 @@ struct world {
     struct wire wires[WIRES_MAX];
     struct window windows[SINKS_MAX][WINDOWS_MAX];
     struct serve serves[SERVES_MAX];
+    struct push pushes[PUSHES_MAX];
     struct offer_book offers[LIVES_MAX][PLANS_MAX];
     struct fetch_book fetches[SINKS_MAX][FETCHES_MAX];
     uint64_t blobs[];
@@ -170,6 +185,10 @@ enum step_kind {
     STEP_DEAD,         /* sink, window: the mover finds the source's process gone */
     STEP_ASK,          /* sink, window: a stream's READ arrives */
     STEP_SERVE,        /* serve */
+    STEP_POST,         /* push: the card has it */
+    STEP_LAND,         /* push: its bytes are there */
+    STEP_PROVE,        /* sink: nothing of a dead source can land any more */
+    STEP_DIAL,         /* sink, for a fetch that waits for its source's word */
     STEP_WORK_END_,    /* those before happen by themselves; users and faults do those behind */
     STEP_FETCH,        /* sink, life of the source that its ticket names */
     STEP_OFFER,        /* plan */
@@ -233,6 +252,11 @@ static inline uint8_t reader_key(unsigned sink, unsigned fetch)
 static inline bool is_stream(const struct explorer *x, unsigned sink)
 {
     return x->rules->streams >> sink & 1;
+}
+
+static inline bool is_push(const struct explorer *x, unsigned sink)
+{
+    return x->rules->pushes >> sink & 1;
 }
 
 /* explore_world.c */
@@ -302,6 +326,7 @@ void explore_check_fetch_quiet(struct explorer *x, unsigned sink, unsigned fetch
 void explore_check_lease(struct explorer *x, unsigned plan, const struct core_action *a);
 void explore_check_commit(struct explorer *x, unsigned plan, const struct core_action *a);
 void explore_check_p6_serve(struct explorer *x, const struct serve *serve);
+void explore_check_p6_push(struct explorer *x, const struct push *push);
 void explore_check_p7_window(struct explorer *x, const struct fetch_book *f, uint64_t end);
 /* An advance of an offer that has ended is inert. */
 void explore_check_p7_late(struct explorer *x, unsigned plan);
@@ -319,6 +344,21 @@ void explore_check_step(struct explorer *x);
 void explore_check_p11_rest(struct explorer *x, const struct world *w);
 /* All is over: everybody was told, nothing is lent. */
 void explore_check_all_over(struct explorer *x, const struct world *w);
+
+/* explore_push.c */
+void explore_push_start(struct explorer *x, const struct core_action *a);
+void explore_push_stop(struct explorer *x, const struct core_action *a);
+/* Tells the core of one push that was given back; false: there is none. */
+bool explore_push_settle(struct explorer *x);
+void explore_push_crash(struct world *w);
+/* Bytes can still land in the fetch's blocks. */
+bool explore_push_open(const struct world *w, unsigned sink, unsigned fetch);
+/* What the push, or a sink without a link, can do next; STEP_NONE. */
+enum step_kind explore_push_step(const struct world *w, unsigned push);
+enum step_kind explore_push_step_of(const struct explorer *x, const struct world *w, unsigned sink);
+void explore_push_post(struct explorer *x, unsigned push);
+void explore_push_land(struct explorer *x, unsigned push);
+void explore_push_prove(struct explorer *x, unsigned sink);
 
 /* explore_forge.c: before the true one is applied. */
 void explore_check_forged(struct explorer *x, int node, uint32_t link, const struct frame *frame);

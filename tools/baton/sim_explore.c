@@ -103,18 +103,18 @@ static int run_matrix(struct telling *telling)
 {
     static const struct {
         const char *name;
-        bool small, stream;
+        bool small, stream, push;
     } parts[] = {
-        {"1 window, mapped", true, false},
-        {"1 window, stream", true, true},
-        {"2 windows, mapped", false, false},
-        {"2 windows, stream", false, true},
+        {"1 window, mapped", true, false, false},  {"1 window, stream", true, true, false},
+        {"1 window, pushed", true, false, true},   {"2 windows, mapped", false, false, false},
+        {"2 windows, stream", false, true, false},
     };
     uint64_t cases = 0, violations = 0;
 
     for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]) && !*telling->interrupted; i++) {
         const struct explore_matrix_options options = {.small = parts[i].small,
                                                        .stream = parts[i].stream,
+                                                       .push = parts[i].push,
                                                        .progress = matrix_progress,
                                                        .arg = telling};
         struct explore_matrix_result result;
