@@ -229,222 +229,69 @@ TEST(drained_windows_leave_the_budget)
     stage_end(&s);
 }
 
-/* ---- the source, and a sink that is the test ---- */
-
-struct offered {
-    struct world *w;
-    int wire;
-    struct world_handoff *offer;
-    uint64_t attempt;
-};
-
-static void tell_open(struct world *w, int wire, const struct world_handoff *offer,
-                      uint64_t fetch_id)
+/* Words and proofs that are not for this fetch, this link, or this moment change nothing. */
+TEST(words_of_others_are_inert)
 {
-    struct frame f = {.type = FRAME_OPEN,
-                      .open = {.offer_id = offer->id, .fetch_id = fetch_id, .mode = OPEN_PUSH}};
+    struct stage s = stage_make();
+    struct stage other = {.w = s.w, .wire = world_puppet_source(s.w, SINK, PEER + 1)};
+    struct core_event proof = {.type = CORE_EVENT_PROOF,
+                               .proof = {s.fetch->id, BATON_PROOF_PEER_DRAIN}};
 
-    world_secret(offer, 0, f.open.secret);
-    world_tell(w, wire, &f, BATON_CAUSE_NONE);
+    other.fetch = s.fetch;
+    CHECK(said(&s).type == FRAME_GRANT);
+    quiesced(&s, 9, NONCE); /* nobody asked */
+    world_event(s.w, SINK, &proof);
+    CHECK(s.fetch->outcomes == 0);
+    world_cancel(s.w, s.fetch, BATON_CANCEL_ATTEMPT);
+    written(&other, 9, 40);
+    quiesced(&other, 9, NONCE);
+    proof.proof.id += 1 << CORE_INDEX_BITS;
+    world_event(s.w, SINK, &proof);
+    s.fetch->id += 1 << CORE_INDEX_BITS;
+    quiesced(&s, 9, NONCE);
+    s.fetch->id -= 1 << CORE_INDEX_BITS;
+    CHECK(s.fetch->quiets == 0);
+    /* A further link of others, while the fetch has its own. */
+    CHECK(!world_said(s.w, world_puppet_source(s.w, SINK, PEER + 2), &(struct frame){0}));
+    quiesced(&s, 9, NONCE);
+    CHECK(s.fetch->quiets == 1);
+    stage_end(&s);
 }
 
-static struct offered offered_make(uint64_t watermark)
+/* Where the sink's own code stores the bytes, the source's word and proofs from outside say
+ * nothing; and a window that was given back unread stops the grants. */
+TEST(own_code_needs_no_word)
 {
-    struct offered o = {.w = world_create(&(struct world_options){.nodes = 1, .remote = true})};
+    struct stage s = {.w = world_create(&(struct world_options){.nodes = 1})};
+    struct world_fetch_options options = push;
+    struct core_event proof = {.type = CORE_EVENT_PROOF};
     struct frame f;
 
-    o.w->nodes[0].idle = true;
-    o.wire = world_puppet_sink(o.w, 0, PEER, 1);
-    o.offer = world_offer(o.w, 0, &(struct world_offer_options){.watermark = watermark});
-    tell_open(o.w, o.wire, o.offer, 5);
-    CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_ACCEPT);
-    o.attempt = f.accept.attempt;
-    return o;
-}
-
-static void tell_grant(const struct offered *o, uint64_t offset, uint64_t length)
-{
-    const struct frame f = {.type = FRAME_GRANT,
-                            .grant = {.offer_id = o->offer->id,
-                                      .fetch_id = 5,
-                                      .attempt = o->attempt,
-                                      .offset = offset,
-                                      .length = length}};
-
-    world_tell(o->w, o->wire, &f, BATON_CAUSE_NONE);
-}
-
-static void tell_quiesce(const struct offered *o, int wire, uint64_t attempt, uint64_t nonce)
-{
-    const struct frame f = {
-        .type = FRAME_QUIESCE,
-        .quiesce = {.offer_id = o->offer->id, .fetch_id = 5, .attempt = attempt, .nonce = nonce}};
-
-    world_tell(o->w, wire, &f, BATON_CAUSE_NONE);
-}
-
-/* The oldest push is over. */
-static void serve_ends(const struct offered *o)
-{
-    struct world_node *n = &o->w->nodes[0];
-
-    CHECK(n->serves_count > 0);
-    n->idle = false;
-    while (n->serves_count > 0 && n->serves[0].push) {
-        uint32_t before = n->serves_count;
-
-        world_step(o->w);
-        if (n->serves_count < before) {
-            break;
-        }
-    }
-    n->idle = true;
-}
-
-static void offered_end(const struct offered *o)
-{
-    struct frame f;
-
-    o->w->nodes[0].idle = false;
-    world_cancel(o->w, o->offer, BATON_CANCEL_OFFER);
-    world_run(o->w);
-    while (world_said(o->w, o->wire, &f)) {
-    }
-    CHECK(world_over(o->offer));
-    world_check_empty(o->w);
-    world_destroy(o->w);
-}
-
-/* Each grant is one push; WRITTEN says how far they are, and a grant that comes twice is inert. */
-TEST(grants_are_served_in_order)
-{
-    struct offered o = offered_make(UINT64_MAX);
-    struct world_node *n = &o.w->nodes[0];
-    struct frame f;
-
-    tell_grant(&o, 0, 40);
-    tell_grant(&o, 40, 10);
-    tell_grant(&o, 0, 40);
-    tell_grant(&o, 40, 10);
-    CHECK(n->serves_count == 2 && n->serves[0].offset == 0 && n->serves[0].length == 40);
-    CHECK(n->serves[1].offset == 40 && n->serves[1].length == 10);
-    CHECK(!world_said(o.w, o.wire, &f));
-    serve_ends(&o);
-    CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_WRITTEN && f.written.end == 40);
-    serve_ends(&o);
-    CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_WRITTEN && f.written.end == 50);
-    CHECK(f.written.attempt == o.attempt && f.written.fetch_id == 5);
-    offered_end(&o);
-}
-
-/* Above the watermark, or with a gap: no honest sink grants that. */
-TEST(bad_grants_close_the_link)
-{
-    static const uint64_t bad[][2] = {{60, 1}, {0, 61}, {50, 11}, {61, 1}, {UINT64_MAX - 1, 1}};
-    struct core_counts counts;
-
-    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]) + 1; i++) {
-        struct offered o = offered_make(60);
-
-        if (i < sizeof(bad) / sizeof(bad[0])) {
-            tell_grant(&o, bad[i][0], bad[i][1]);
-        } else {
-            tell_grant(&o, 0, 10);
-            tell_grant(&o, 20, 10);
-        }
-        world_counts(o.w, 0, &counts);
-        CHECK(counts.protocol_errors == 1 && counts.links_lost == 1);
-        CHECK(o.w->nodes[0].serves_count == (i == sizeof(bad) / sizeof(bad[0])));
-        offered_end(&o);
-    }
-}
-
-/* The lease ends at once; the answer waits for the last push that was under way. */
-TEST(quiesced_waits_for_pushes)
-{
-    struct offered o = offered_make(UINT64_MAX);
-    struct core_slot_view slot;
-    struct frame f;
-
-    tell_grant(&o, 0, 40);
-    tell_grant(&o, 40, 40);
-    tell_quiesce(&o, o.wire, o.attempt, NONCE);
-    world_slot(o.w, o.offer, 0, &slot);
-    CHECK(slot.stage == BATON_STAGE_OFFERED);
-    tell_grant(&o, 80, 20); /* it was on its way: no more */
-    CHECK(o.w->nodes[0].serves_count == 2 && o.w->nodes[0].serves[0].stopped);
-    serve_ends(&o);
-    CHECK(!world_said(o.w, o.wire, &f));
-    tell_open(o.w, o.wire, o.offer, 6);
-    CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_REFUSED && f.refused.fetch_id == 6);
-    CHECK(f.refused.cause == BATON_CAUSE_BUSY);
-    serve_ends(&o);
-    CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_QUIESCED);
-    CHECK(f.quiesced.fetch_id == 5 && f.quiesced.attempt == o.attempt && f.quiesced.nonce == NONCE);
-    offered_end(&o);
-}
-
-/* The same over a second link, the first one being lost with pushes under way. */
-TEST(quiesced_over_a_new_link)
-{
-    struct offered o = offered_make(UINT64_MAX);
-    struct frame f;
-    int wire;
-
-    tell_grant(&o, 0, 40);
-    wire = world_puppet_sink(o.w, 0, PEER, 2); /* closes the older one */
-    CHECK(wire >= 0 && o.w->nodes[0].serves_count == 1);
-    tell_quiesce(&o, wire, o.attempt, NONCE);
-    CHECK(!world_said(o.w, wire, &f));
-    serve_ends(&o);
-    CHECK(world_said(o.w, wire, &f) && f.type == FRAME_QUIESCED && f.quiesced.nonce == NONCE);
-    o.wire = wire;
-    offered_end(&o);
-}
-
-/* Of another attempt, another sink's, of no offer that there is: nothing is written for it, so it
- * is answered at once, and nobody's lease ends. */
-TEST(quiesce_of_the_unknown_is_answered)
-{
-    struct offered o = offered_make(UINT64_MAX);
-    int wire = world_puppet_sink(o.w, 0, PEER + 1, 1);
-    struct core_slot_view slot;
-    struct frame f;
-
-    tell_grant(&o, 0, 40);
-    tell_quiesce(&o, o.wire, o.attempt + 1, 1);
-    CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_QUIESCED && f.quiesced.nonce == 1);
-    tell_quiesce(&o, wire, o.attempt, 2);
-    CHECK(world_said(o.w, wire, &f) && f.type == FRAME_QUIESCED && f.quiesced.nonce == 2);
-    o.offer->id += 1 << CORE_INDEX_BITS;
-    tell_quiesce(&o, o.wire, o.attempt, 3);
-    o.offer->id -= 1 << CORE_INDEX_BITS;
-    CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_QUIESCED && f.quiesced.nonce == 3);
-    world_slot(o.w, o.offer, 0, &slot);
-    CHECK(slot.stage == BATON_STAGE_LEASED && !o.w->nodes[0].serves[0].stopped);
-    offered_end(&o);
-}
-
-/* A write that fails ends the lease, and says why. */
-TEST(failed_push_ends_the_lease)
-{
-    struct offered o = offered_make(UINT64_MAX);
-    struct core_event event = {
-        .type = CORE_EVENT_SERVED,
-        .served = {
-            .offer_id = o.offer->id, .length = 40, .status = CORE_COPIED_FAILED, .push = true}};
-    struct core_slot_view slot;
-    struct frame f;
-
-    tell_grant(&o, 0, 40);
-    o.w->nodes[0].serves_count = 0;
-    o.offer->serves = 0;
-    world_event(o.w, 0, &event);
-    CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_ENDED);
-    CHECK(f.ended.cause == BATON_CAUSE_READ && f.ended.attempt == o.attempt);
-    world_slot(o.w, o.offer, 0, &slot);
-    CHECK(slot.stage == BATON_STAGE_OFFERED);
-    offered_end(&o);
+    s.w->nodes[SINK].idle = true;
+    options.wire = s.wire = world_puppet_source(s.w, SINK, PEER);
+    options.offer_id = 1;
+    options.total = 100;
+    s.fetch = world_fetch(s.w, SINK, NULL, &options);
+    accept(&s);
+    CHECK(said(&s).type == FRAME_GRANT && s.fetch->copies == 2);
+    written(&s, 9, 40);
+    CHECK(s.fetch->copies == 2);
+    s.w->nodes[SINK].copies[0].stopped = true;
+    world_hold(s.w, s.wire, WORLD_SINK, true);
+    s.w->nodes[SINK].idle = false;
+    world_run(s.w); /* it comes back unread */
+    s.w->nodes[SINK].idle = true;
+    CHECK(s.fetch->copies == 1 && s.fetch->outcomes == 0);
+    CHECK(!world_said(s.w, s.wire, &f)); /* the second window is never granted */
+    world_cancel(s.w, s.fetch, BATON_CANCEL_ATTEMPT);
+    proof.proof.id = s.fetch->id;
+    proof.proof.proof = BATON_PROOF_PEER_DRAIN;
+    world_event(s.w, SINK, &proof);
+    CHECK(s.fetch->outcomes == 1 && s.fetch->quiets == 0 && s.fetch->copies == 1);
+    s.w->nodes[SINK].idle = false;
+    world_run(s.w);
+    CHECK(s.fetch->proof == BATON_PROOF_LOCAL_DRAIN);
+    stage_end(&s);
 }
 
 /* ---- both ends ---- */
