@@ -21,5 +21,6 @@ int burst_command(int argc, char **argv);
 int bench_command(int argc, char **argv);
 int top_command(int argc, char **argv);
 int sim_command(int argc, char **argv);
+int demo_command(int argc, char **argv);
 
 #endif

@@ -13,6 +13,7 @@ static const struct command commands[] = {
     {"top", "show the stats of a running engine", top_command},
     {"sim", "run clusters in virtual time under all faults, and check every invariant",
      sim_command},
+    {"demo", "show what lands in memory after a transfer was said to be over", demo_command},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
