@@ -522,6 +522,23 @@ BATON_API void baton_offer_advance(baton_handoff *offer, uint64_t watermark_byte
 BATON_API BATON_MUST_USE baton_err baton_offer_aux(baton_handoff *offer, const void *aux,
                                                    size_t aux_bytes);
 
+/*
+ * Who moves a fetch's bytes.
+ *
+ * BATON_PULL: the sink reads them from the source, or asks for them, window after window.  Best
+ * where the sink can read the source's memory: over shm no code of the source is in the way.
+ *
+ * BATON_PUSH: the sink grants its windows, and the source sends each without being asked for it
+ * over the transport.  For a source that is to set the pace, as each layer is written.  Over tcp
+ * only: the sink's own code stores the bytes, so its receipt is BATON_PROOF_LOCAL_DRAIN, at once,
+ * as with a pull over tcp, whatever the source still sends; and so is the source's (or
+ * BATON_PROOF_REVOKED, where its pool was ever readable over shm).
+ */
+typedef enum baton_mode {
+    BATON_PULL = 0,
+    BATON_PUSH,
+} baton_mode;
+
 /* Set `size` to sizeof(struct baton_fetch_args).  Clocks: 0 means never. */
 struct baton_fetch_args {
     size_t size;
@@ -533,6 +550,7 @@ struct baton_fetch_args {
     size_t block_count;
     size_t first_block;    /* skip so many blocks of the offer, a prefix that is here already */
     const char *transport; /* NULL: the best that works of the engine's */
+    baton_mode mode;       /* BATON_PUSH: only tcp works */
     uint32_t opening_timeout_ms;  /* until the source accepts */
     uint32_t bytes_timeout_ms;    /* all readable bytes are read and the watermark stands still */
     uint32_t progress_timeout_ms; /* bytes are readable and none lands */
@@ -553,10 +571,11 @@ struct baton_fetch_args {
  * offer's bytes.  After any other outcome they hold garbage.  When on_quiet runs, no CPU, NIC or
  * peer can reach the blocks on behalf of this handoff, whatever the outcome.
  *
- * Errors: BATON_ETICKET; BATON_EINVAL (blocks, ranges, transport, a layout or block size that is
- * not the ticket's); BATON_EBUSY, a block is in another handoff; BATON_ELIMIT (fetches_max; a place
- * is free again soon after on_quiet, when the last frame has left); BATON_ECLOSED; BATON_ENOMEM. On
- * error nothing was started and no notice will come.
+ * Errors: BATON_ETICKET; BATON_EINVAL (blocks, ranges, transport, a push where tcp is not allowed,
+ * a layout or block size that is not the ticket's); BATON_EBUSY, a block is in another handoff;
+ * BATON_ELIMIT (fetches_max; a place is free again soon after on_quiet, when the last frame has
+ * left); BATON_ECLOSED; BATON_ENOMEM; BATON_ESYSTEM. On error nothing was started and no notice
+ * will come.
  */
 BATON_API BATON_MUST_USE baton_err baton_fetch(baton_engine *engine,
                                                const struct baton_fetch_args *args,

@@ -262,13 +262,12 @@ static enum core_copied copied_status(enum transport_status status)
 
 static bool settle_window(baton_engine *engine)
 {
-    struct engine_window *w = engine->windows_done;
+    struct engine_window *w = window_done_pop(engine);
     struct core_event event = {.type = CORE_EVENT_COPIED};
 
     if (!w) {
         return false;
     }
-    engine->windows_done = w->next;
     event.copied.id = w->window.fetch_id;
     event.copied.length = w->window.length;
     event.copied.landed = w->window.landed;
@@ -281,17 +280,26 @@ static bool settle_window(baton_engine *engine)
 
 static bool settle_serve(baton_engine *engine)
 {
-    struct transport_serve *s = engine->serves_done;
+    struct transport_serve *s = serve_done_pop(engine);
     struct core_event event = {.type = CORE_EVENT_SERVED};
 
     if (!s) {
         return false;
     }
-    engine->serves_done = s->next;
     event.served.offer_id = s->offer_id;
+    event.served.length = s->length;
+    event.served.status = copied_status(s->status);
+    event.served.slot = s->slot;
+    event.served.push = s->push;
     serve_free(s);
     engine_apply(engine, &event);
     return true;
+}
+
+void engine_settle_serves(baton_engine *engine)
+{
+    while (settle_serve(engine)) {
+    }
 }
 
 /* What could not be done where it was found out: within an action, or within an upcall. */

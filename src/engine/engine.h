@@ -142,6 +142,7 @@ struct baton_handoff {
     unsigned transports_wanted;            /* wire bits */
     uint32_t *remote;                      /* the offer's blocks at the source; set with ACCEPT */
     bool accepted;                         /* driver only */
+    uint64_t granted;                      /* driver only: plan bytes below it, when pushed */
     uint64_t attempt;                      /* driver only */
     struct engine_link *link;              /* driver only; NULL once lost */
     const struct transport_region *region; /* driver only */
@@ -307,8 +308,10 @@ struct baton_engine {
     uint32_t hot_count;
     struct engine_link *flushing;
     struct connection greeters[ENGINE_GREETERS_MAX];
-    struct engine_window *windows, *windows_free, *windows_done;
-    struct transport_serve *serves_done, *serve_spare;
+    struct engine_window *windows, *windows_free;
+    struct engine_window *windows_done, **windows_last; /* given back, oldest first */
+    struct transport_serve *serves_done, **serves_last; /* the same */
+    struct transport_serve *serve_spare;
     struct engine_counts counts; /* others see a copy: stats.c */
 
     pthread_mutex_t table_lock; /* protects pools, the two tables, the free indices, serial */
@@ -369,12 +372,20 @@ void loop_unwatch(void *engine, struct transport_fd *fd);
 void engine_apply(baton_engine *engine, const struct core_event *event);
 /* Feed back what transports have given back. */
 void engine_settle(baton_engine *engine);
+/* The same of serves alone, where the next frame would still find them under way. */
+void engine_settle_serves(baton_engine *engine);
 
 /* window.c: what transports do for the engine; the upcalls. */
 baton_err windows_init(baton_engine *engine, struct baton_error *ret_error);
 void windows_fini(baton_engine *engine);
 void window_start(baton_engine *engine, const struct core_action *action);
 void window_stop(baton_engine *engine, const struct core_action *action);
+/* The oldest that was given back, the caller's now; NULL: none. */
+struct engine_window *window_done_pop(baton_engine *engine);
+struct transport_serve *serve_done_pop(baton_engine *engine);
+/* Memory for the next serve.  False: there is none, and the link is broken for it: a peer that got
+ * no answer would wait for ever. */
+bool serve_reserve(struct engine_link *link);
 void serve_start(baton_engine *engine, const struct core_action *action);
 void serve_refuse(baton_engine *engine, const struct core_action *action);
 void serve_stop(baton_engine *engine, const struct core_action *action);

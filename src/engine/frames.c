@@ -105,6 +105,14 @@ static bool out_commit(struct engine_link *link, const struct frame *frame,
            connection_add(&link->control, frame, -1);
 }
 
+/* From here on the granted bytes may come: the window is the transport's already. */
+static bool out_grant(struct engine_link *link, const struct frame *frame, struct baton_handoff *h)
+{
+    BATON_ASSERT(h->id == frame->grant.fetch_id);
+    h->granted = frame->grant.offset + frame->grant.length;
+    return connection_add(&link->control, frame, -1);
+}
+
 bool frame_out(struct engine_link *link, struct frame *frame, const struct core_action *action)
 {
     baton_engine *engine = link->engine;
@@ -118,6 +126,8 @@ bool frame_out(struct engine_link *link, struct frame *frame, const struct core_
         return out_commit(link, frame, engine->table[CORE_FETCH][action->index]);
     case FRAME_COMMITTED:
         return out_committed(link, frame, engine->table[CORE_OFFER][action->index]);
+    case FRAME_GRANT:
+        return out_grant(link, frame, engine->table[CORE_FETCH][action->index]);
     default:
         return connection_add(&link->control, frame, -1);
     }
@@ -136,6 +146,13 @@ static void apply(struct engine_link *link, const struct frame *frame, baton_cau
     engine_apply(link->engine, &event);
 }
 
+/* Whether a lease lets the reader read the pool itself: what is pushed, this side sends. */
+static bool open_shares(const struct engine_link *link, const struct frame_open *open,
+                        const baton_pool *pool)
+{
+    return open->mode == OPEN_PULL && shares(link, pool, open->transports);
+}
+
 /* Source: does the sink want what the offer has? */
 static baton_cause open_misfit(const struct engine_link *link, const struct frame_open *open,
                                const struct baton_handoff *h)
@@ -147,7 +164,7 @@ static baton_cause open_misfit(const struct engine_link *link, const struct fram
         open->block_count > h->loan.count - open->first_block) {
         return BATON_CAUSE_LAYOUT;
     }
-    if (!shares(link, pool, open->transports) &&
+    if (!open_shares(link, open, pool) &&
         !(open->transports & link->engine->transport_bits & WIRE_TRANSPORT_TCP)) {
         return BATON_CAUSE_TRANSPORT;
     }
@@ -156,15 +173,18 @@ static baton_cause open_misfit(const struct engine_link *link, const struct fram
 
 static void in_open(struct engine_link *link, const struct frame *frame)
 {
-    const struct baton_handoff *h = handoff_find(link->engine, CORE_OFFER, frame->open.offer_id);
+    const struct baton_handoff *h;
 
+    /* The CANCEL before it may have stopped pushes: they are over, and their slot is free. */
+    engine_settle_serves(link->engine);
+    h = handoff_find(link->engine, CORE_OFFER, frame->open.offer_id);
     /* Of an offer that has ended only the core's record is looked at: its pool may be gone. */
     if (!h || atomic_load(&h->decided)) {
         apply(link, frame, BATON_CAUSE_NONE, false);
         return;
     }
     apply(link, frame, open_misfit(link, &frame->open, h),
-          shares(link, h->pool, frame->open.transports));
+          open_shares(link, &frame->open, h->pool));
 }
 
 /* The fetch that a frame of its source names. */
@@ -234,6 +254,13 @@ static void in_accept(struct engine_link *link, const struct frame *frame)
         h->accepted = true;
     }
     apply(link, frame, misfit, false);
+}
+
+static void in_grant(struct engine_link *link, const struct frame *frame)
+{
+    if (serve_reserve(link)) {
+        apply(link, frame, BATON_CAUSE_NONE, false);
+    }
 }
 
 static bool in_committed(struct engine_link *link, const struct frame *frame)
@@ -342,6 +369,9 @@ bool frame_in(struct engine_link *link, const struct frame *frame)
         return true;
     case FRAME_COMMITTED:
         return in_committed(link, frame);
+    case FRAME_GRANT:
+        in_grant(link, frame);
+        return true;
     case FRAME_REGION:
         return in_region(link, &frame->region);
     case FRAME_HELLO:

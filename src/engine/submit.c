@@ -220,6 +220,31 @@ static baton_err wanted_transports(const baton_engine *engine, const char *name,
     return BATON_OK;
 }
 
+/* The source sends on a bulk connection, whatever else the two could use. */
+static baton_err push_transports(const struct ticket *ticket, const char *name, unsigned *bits,
+                                 struct baton_error *ret_error)
+{
+    bool reachable = false;
+
+    if (!(*bits & WIRE_TRANSPORT_TCP)) {
+        return error_set(ret_error, BATON_EINVAL,
+                         "a push goes over tcp, which %s does not allow: %s or pull",
+                         name ? "args.transport" : "this engine",
+                         name ? "name \"tcp\"" : "add it to the option transports");
+    }
+    for (unsigned i = 0; i < ticket->endpoint_count; i++) {
+        reachable = reachable || strncmp(ticket->endpoint[i], "tcp:", 4) == 0;
+    }
+    if (!reachable) {
+        return error_set(
+            ret_error, BATON_EINVAL,
+            "a push goes over tcp, and the ticket names no tcp endpoint: let the source "
+            "listen on one, or pull");
+    }
+    *bits = WIRE_TRANSPORT_TCP;
+    return BATON_OK;
+}
+
 static baton_err layouts_differ(const struct baton_layout *offer, const struct baton_layout *pool,
                                 struct baton_error *ret_error)
 {
@@ -247,6 +272,10 @@ static baton_err check_fetch(baton_engine *engine, const struct baton_fetch_args
         (err = ticket_decode(args->ticket, args->ticket_length, ret_ticket, ret_error)) ||
         (err = check_blocks(engine, args->pool, args->blocks, args->block_count, ret_error))) {
         return err;
+    }
+    if (args->mode != BATON_PULL && args->mode != BATON_PUSH) {
+        return error_set(ret_error, BATON_EINVAL, "mode is %u: it must be BATON_PULL or BATON_PUSH",
+                         (unsigned)args->mode);
     }
     if (args->pool->block_bytes != ret_ticket->block_bytes) {
         return error_set(ret_error, BATON_EINVAL,
@@ -288,7 +317,8 @@ static baton_err fetch_plan(struct baton_handoff *h, const struct baton_fetch_ar
     return BATON_OK;
 }
 
-static void fetch_fill(struct baton_handoff *h, const struct baton_fetch_args *args)
+static baton_err fetch_fill(struct baton_handoff *h, const struct baton_fetch_args *args,
+                            struct baton_error *ret_error)
 {
     uint64_t block_bytes = h->pool->block_bytes;
 
@@ -299,6 +329,7 @@ static void fetch_fill(struct baton_handoff *h, const struct baton_fetch_args *a
         .begin = args->first_block * block_bytes,
         .end = (args->first_block + args->block_count) * block_bytes,
         .total = h->ticket.block_count * block_bytes,
+        .push = args->mode == BATON_PUSH,
         .opening_ms = args->opening_timeout_ms,
         .bytes_ms = args->bytes_timeout_ms,
         .progress_ms = args->progress_timeout_ms,
@@ -306,6 +337,10 @@ static void fetch_fill(struct baton_handoff *h, const struct baton_fetch_args *a
         .whole_ms = args->whole_timeout_ms,
     };
     memcpy(h->fetch.secret, h->ticket.secret, ID_BYTES);
+    if (h->fetch.push && !engine_random(h->engine, &h->fetch.nonce, sizeof(h->fetch.nonce))) {
+        return error_set(ret_error, BATON_ESYSTEM, "getrandom failed");
+    }
+    return BATON_OK;
 }
 
 baton_err baton_fetch(baton_engine *engine, const struct baton_fetch_args *args,
@@ -316,7 +351,9 @@ baton_err baton_fetch(baton_engine *engine, const struct baton_fetch_args *args,
     unsigned transports = 0;
     baton_err err = check_fetch(engine, args, &ticket, ret_error);
 
-    if (err || (err = wanted_transports(engine, args->transport, &transports, ret_error))) {
+    if (err || (err = wanted_transports(engine, args->transport, &transports, ret_error)) ||
+        (args->mode == BATON_PUSH &&
+         (err = push_transports(&ticket, args->transport, &transports, ret_error)))) {
         return err;
     }
     h = handoff_create(engine, CORE_FETCH, args->pool, args->blocks, (uint32_t)args->block_count,
@@ -327,8 +364,10 @@ baton_err baton_fetch(baton_engine *engine, const struct baton_fetch_args *args,
     }
     h->ticket = ticket;
     h->transports_wanted = transports;
-    fetch_fill(h, args);
-    err = fetch_plan(h, args, ret_error);
+    err = fetch_fill(h, args, ret_error);
+    if (!err) {
+        err = fetch_plan(h, args, ret_error);
+    }
     if (!err) {
         err = handoff_enter(h, ret_error);
     }

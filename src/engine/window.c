@@ -31,6 +31,42 @@ static void window_back(struct engine_link *link)
     link_released(link);
 }
 
+static void window_over(baton_engine *engine, struct engine_window *w)
+{
+    w->next = NULL;
+    *engine->windows_last = w;
+    engine->windows_last = &w->next;
+}
+
+struct engine_window *window_done_pop(baton_engine *engine)
+{
+    struct engine_window *w = engine->windows_done;
+
+    if (w) {
+        engine->windows_done = w->next;
+        engine->windows_last = w->next ? engine->windows_last : &engine->windows_done;
+    }
+    return w;
+}
+
+static void serve_over(baton_engine *engine, struct transport_serve *serve)
+{
+    serve->next = NULL;
+    *engine->serves_last = serve;
+    engine->serves_last = &serve->next;
+}
+
+struct transport_serve *serve_done_pop(baton_engine *engine)
+{
+    struct transport_serve *s = engine->serves_done;
+
+    if (s) {
+        engine->serves_done = s->next;
+        engine->serves_last = s->next ? engine->serves_last : &engine->serves_done;
+    }
+    return s;
+}
+
 static void window_done(void *arg, struct transport_window *window)
 {
     baton_engine *engine = arg;
@@ -43,8 +79,7 @@ static void window_done(void *arg, struct transport_window *window)
         engine->windows_free = w;
         return;
     }
-    w->next = engine->windows_done;
-    engine->windows_done = w;
+    window_over(engine, w);
 }
 
 static void serve_done(void *arg, struct transport_serve *serve)
@@ -52,8 +87,7 @@ static void serve_done(void *arg, struct transport_serve *serve)
     baton_engine *engine = arg;
 
     window_back(&engine->links[serve->engine_link]);
-    serve->next = engine->serves_done;
-    engine->serves_done = serve;
+    serve_over(engine, serve);
 }
 
 static void link_broken(void *arg, uint32_t link, const char *why)
@@ -64,6 +98,19 @@ static void link_broken(void *arg, uint32_t link, const char *why)
     engine->links[link].broken = true;
     engine->links[link].broken_cause = BATON_CAUSE_LINK_CLOSED;
     link_attend(&engine->links[link]);
+}
+
+bool serve_reserve(struct engine_link *link)
+{
+    baton_engine *engine = link->engine;
+
+    if (!engine->serve_spare) {
+        engine->serve_spare = malloc(sizeof(*engine->serve_spare));
+    }
+    if (!engine->serve_spare) {
+        link_broken(engine, link->number, "no memory to serve a window");
+    }
+    return engine->serve_spare != NULL;
 }
 
 static void read_request(void *arg, uint32_t link, const struct transport_read *read)
@@ -77,13 +124,8 @@ static void read_request(void *arg, uint32_t link, const struct transport_read *
     event.read.slot = read->slot;
     event.read.offset = read->offset;
     event.read.length = read->length;
-    if (!engine->serve_spare) {
-        engine->serve_spare = malloc(sizeof(*engine->serve_spare));
-    }
-    if (!engine->serve_spare) {
-        /* A peer that got no answer would wait for ever: the end of the link is one. */
+    if (!serve_reserve(&engine->links[link])) {
         serving->refuse(engine->links[link].transport[transport_index(engine, serving)], read->own);
-        link_broken(engine, link, "no memory to serve a read");
         return;
     }
     engine->read_own = read->own;
@@ -134,6 +176,8 @@ baton_err windows_init(baton_engine *engine, struct baton_error *ret_error)
                                               .windows_max = ENGINE_WINDOWS_MAX};
     unsigned windows = windows_count(engine);
 
+    engine->windows_last = &engine->windows_done;
+    engine->serves_last = &engine->serves_done;
     engine->windows = calloc(windows, sizeof(*engine->windows));
     if (!engine->windows) {
         return error_set(ret_error, BATON_ENOMEM, "no memory for %u windows", windows);
@@ -222,6 +266,7 @@ void window_start(baton_engine *engine, const struct core_action *a)
                                           .sink_base = h->pool->memory,
                                           .region = h->region,
                                           .stop = &h->stop,
+                                          .granted = h->fetch.push ? &h->granted : NULL,
                                           .offset = a->copy.offset,
                                           .length = a->copy.length,
                                           .fetch_id = h->id,
@@ -232,8 +277,7 @@ void window_start(baton_engine *engine, const struct core_action *a)
         /* The link is being lost, or could not be opened: its loss, or the read's failure, ends the
          * fetch. */
         w->window.status = h->link && h->link->up ? TRANSPORT_FAILED : TRANSPORT_ABORTED;
-        w->next = engine->windows_done;
-        engine->windows_done = w;
+        window_over(engine, w);
         return;
     }
     w->busy = true;
@@ -258,8 +302,7 @@ static bool let_run(baton_engine *engine, struct baton_handoff *h)
         engine->windows_free = told->next;
         told->window = w->window;
         told->window.status = TRANSPORT_ABORTED;
-        told->next = engine->windows_done;
-        engine->windows_done = told;
+        window_over(engine, told);
     }
     return BATON_SABOTAGE(LATE_MOVER);
 }
@@ -301,8 +344,9 @@ void serve_start(baton_engine *engine, const struct core_action *a)
     unsigned transport = transport_index(engine, serving);
 
     engine->serve_spare = NULL;
-    *serve = (struct transport_serve){.engine_link = link->number};
-    serve->link = link->transport[transport];
+    *serve = (struct transport_serve){.engine_link = link->number, .push = a->serve.push};
+    /* A grant can be here before the bulk connection that it is answered on. */
+    serve->link = window_link(link, transport);
     serve->plan = &h->plan;
     serve->source_base = h->pool->memory;
     serve->offset = a->serve.offset;
@@ -311,10 +355,19 @@ void serve_start(baton_engine *engine, const struct core_action *a)
     serve->fetch_id = a->serve.fetch_id;
     serve->attempt = a->serve.attempt;
     serve->slot = a->slot;
+    if (!serve->link) {
+        serve->status = TRANSPORT_ABORTED;
+        serve_over(engine, serve);
+        return;
+    }
     link->out++;
     h->transports_used |= serving->bit;
     engine->counts.bytes_served += a->serve.length;
-    serving->serve(serve, engine->read_own);
+    if (serve->push) {
+        serving->push(serve);
+    } else {
+        serving->serve(serve, engine->read_own);
+    }
 }
 
 void serve_refuse(baton_engine *engine, const struct core_action *a)

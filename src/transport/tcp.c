@@ -284,6 +284,12 @@ static void refuse(struct transport_link *link, uint64_t own)
     tcp_source_refuse(link, own);
 }
 
+static void push(struct transport_serve *serving)
+{
+    BATON_ASSERT(!serving->link->sink);
+    tcp_source_push(serving->link, serving);
+}
+
 static void serve_stop(struct transport_link *link, uint64_t offer_id, uint32_t slot,
                        uint64_t attempt)
 {
@@ -332,6 +338,7 @@ const struct transport_ops transport_tcp = {
     .stop = stop,
     .serve = serve,
     .refuse = refuse,
+    .push = push,
     .serve_stop = serve_stop,
     .progress = progress,
 };

@@ -58,8 +58,8 @@ enum tcp_state {
     TCP_STATE_COUNT_,
 };
 
-/* A READ that was sent, in the order of sending, which is the order of the answers.  It outlives
- * its window. */
+/* A READ that was sent, in the order of sending, which is the order of the answers; or the push
+ * that is being read.  It outlives its window. */
 struct tcp_awaited {
     uint64_t fetch_id;
     uint64_t attempt;
@@ -74,6 +74,11 @@ enum tcp_expect {
     TCP_EXPECT_TRAILER,
 };
 
+/* Windows, oldest first, linked by their `next`. */
+struct tcp_windows {
+    struct transport_window *first, **last;
+};
+
 struct tcp_sink {
     struct sockaddr_storage address;
     socklen_t address_length;
@@ -81,13 +86,17 @@ struct tcp_sink {
     uint8_t preface[TCP_PREFACE_BYTES_MAX];
     size_t preface_length;
     /* Windows that were posted and not requested. */
-    struct transport_window *unsent, **unsent_last;
+    struct tcp_windows unsent;
+    /* Windows that the source is to push, and of which nothing has come. */
+    struct tcp_windows granted;
     /* Requests on their way: [awaited_first, awaited_end), each modulo windows_max. */
     struct tcp_awaited *awaited;
     uint64_t awaited_first, awaited_end;
     uint8_t requests[TCP_REQUESTS_BYTES_MAX]; /* [requests_sent, requests_end) is to be sent */
     size_t requests_sent, requests_end;
     enum tcp_expect expect;
+    struct tcp_awaited pushed;   /* the push that is being read */
+    struct tcp_awaited *reading; /* that, or the oldest of `awaited`; NULL while DATA is expected */
     uint8_t stage[TCP_STAGE_BYTES]; /* a trailer and the next header, as far as they came */
     size_t staged;
 };
@@ -96,9 +105,10 @@ enum tcp_answer {
     TCP_ASKED, /* within host->read_request() only */
     TCP_SERVED,
     TCP_REFUSED,
+    TCP_PUSHED, /* nobody asked: `read` is what was granted */
 };
 
-/* A READ that was received, until its answer is written. */
+/* A READ that was received, until its answer is written; or the push that is being written. */
 struct tcp_request {
     struct bulk_read read;
     enum tcp_answer answer;
@@ -108,10 +118,20 @@ struct tcp_request {
     uint64_t written;              /* bytes of the answer, header and trailer included */
 };
 
+/* Serves, oldest first, linked by their `next`. */
+struct tcp_serves {
+    struct transport_serve *first, **last;
+};
+
 struct tcp_source {
     /* [requests_first, requests_end), each modulo windows_max. */
     struct tcp_request *requests;
     uint64_t requests_first, requests_end;
+    struct tcp_serves pushes; /* not begun, so nothing has to be said of one that is stopped */
+    unsigned push_count;      /* of those */
+    struct tcp_request pushed;
+    struct tcp_request *writing; /* the oldest request, or `pushed`; NULL between two answers */
+    bool push_was_last;
     uint8_t *received; /* READ headers, the last one perhaps in part */
     size_t received_length, received_size;
 };
@@ -173,6 +193,12 @@ void tcp_sink_post(struct transport_link *link, struct transport_window *window)
 void tcp_sink_stop(struct transport_link *link, const uint64_t *fetch_id);
 void tcp_sink_stop_all(struct transport_link *link);
 struct tcp_awaited *tcp_awaited_oldest(struct transport_link *link); /* NULL: none */
+/*
+ * The window that a push is for, which is no longer `granted`; NULL: it is over, or never was, and
+ * what comes is thrown away.  False: its fetch has windows here, and this is not the next of them.
+ */
+bool tcp_granted_take(struct transport_link *link, const struct bulk_data *data,
+                      struct transport_window **ret_window);
 void tcp_window_give_back(struct transport_link *link, struct transport_window *window,
                           enum transport_status status);
 
@@ -189,10 +215,14 @@ baton_err tcp_source_adopt(struct transport_link *link, int fd, const uint8_t *e
 void tcp_source_ready(struct transport_link *link, unsigned events);
 void tcp_source_serve(struct transport_link *link, struct transport_serve *serve, uint64_t own);
 void tcp_source_refuse(struct transport_link *link, uint64_t own);
+void tcp_source_push(struct transport_link *link, struct transport_serve *serve);
 void tcp_source_stop(struct transport_link *link, uint64_t offer_id, uint32_t slot,
                      uint64_t attempt);
 void tcp_source_stop_all(struct transport_link *link);
-struct tcp_request *tcp_request_oldest(struct transport_link *link); /* NULL: none */
+/* The answer to be written, or its rest: requests and pushes take turns.  NULL: there is none. */
+struct tcp_request *tcp_answer_next(struct transport_link *link);
+/* It is written. */
+void tcp_answer_over(struct transport_link *link);
 
 /* tcp_send.c */
 /* Write answers, in one system call: between two the engine looks for cancels.  May break the link.

@@ -39,8 +39,9 @@ bool bulk_read_decode(const uint8_t bytes[BULK_READ_BYTES], struct bulk_read *re
 
 void bulk_data_encode(const struct bulk_data *data, uint8_t ret_bytes[BULK_DATA_BYTES])
 {
-    BATON_ASSERT(data->status == BULK_OK || data->status == BULK_REFUSED);
-    BATON_ASSERT((data->status == BULK_OK) == (data->length > 0));
+    BATON_ASSERT(data->status == BULK_OK || data->status == BULK_REFUSED ||
+                 data->status == BULK_PUSHED);
+    BATON_ASSERT((data->status == BULK_REFUSED) == (data->length == 0));
     bytes_put_u32(ret_bytes, BULK_DATA_MAGIC);
     bytes_put_u32(ret_bytes + 4, data->status);
     bytes_put_u64(ret_bytes + 8, data->fetch_id);
@@ -54,8 +55,9 @@ bool bulk_data_decode(const uint8_t bytes[BULK_DATA_BYTES], struct bulk_data *re
     uint32_t status = bytes_get_u32(bytes + 4);
     uint64_t length = bytes_get_u64(bytes + 32);
 
-    if (bytes_get_u32(bytes) != BULK_DATA_MAGIC || (status != BULK_OK && status != BULK_REFUSED) ||
-        (status == BULK_OK) != (length > 0)) {
+    if (bytes_get_u32(bytes) != BULK_DATA_MAGIC ||
+        (status != BULK_OK && status != BULK_REFUSED && status != BULK_PUSHED) ||
+        (status == BULK_REFUSED) != (length == 0)) {
         return false;
     }
     *ret_data = (struct bulk_data){

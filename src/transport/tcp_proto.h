@@ -23,6 +23,7 @@ enum bulk_status {
     BULK_OK = 0,
     BULK_REFUSED = 1, /* DATA only: no payload and no trailer follow */
     BULK_ABORTED = 2, /* TRAILER only: the last bytes of the payload are filler */
+    BULK_PUSHED = 3,  /* DATA only: as OK, but it answers no READ: the window was granted */
 };
 
 struct bulk_read {
@@ -35,11 +36,11 @@ struct bulk_read {
 };
 
 struct bulk_data {
-    enum bulk_status status; /* OK or REFUSED */
+    enum bulk_status status; /* OK, REFUSED or PUSHED */
     uint64_t fetch_id;
     uint64_t attempt;
     uint64_t offset;
-    uint64_t length; /* OK: > 0; REFUSED: 0 */
+    uint64_t length; /* REFUSED: 0; else > 0 */
 };
 
 struct bulk_trailer {

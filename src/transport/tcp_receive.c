@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading the answers of a source: DATA, payload, TRAILER.  The payload goes straight into the
- * window's blocks.
+ * Reading the answers and the pushes of a source: DATA, payload, TRAILER.  The payload goes
+ * straight into the window's blocks.
  *
  * What a peer can do here: break its link, fail windows, and decide what the bytes of a window that
- * was requested from it are.  It can not choose where they go: place and length are those of the
- * oldest request that was sent, and an answer that names another is a protocol error.
+ * was requested from it, or granted to it, are.  It can not choose where they go: place and length
+ * are those of the oldest request that was sent, or of the oldest window of its fetch that was
+ * granted; an answer or a push that names another is a protocol error.  What it pushes for a fetch
+ * without windows costs it more than this side: it is read, and thrown away.
  */
 #include <errno.h>
 #include <string.h>
@@ -74,7 +76,7 @@ static void prepare(struct transport_link *link, struct reading *reading)
     reading->count = 0;
     reading->payload = reading->stage = 0;
     if (sink->expect == TCP_EXPECT_PAYLOAD) {
-        struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+        const struct tcp_awaited *awaited = sink->reading;
 
         left = awaited->length - awaited->got;
         if (awaited->window) {
@@ -97,44 +99,85 @@ static void unstage(struct tcp_sink *sink, size_t length)
     memmove(sink->stage, sink->stage + length, sink->staged);
 }
 
-/* The oldest request is answered.  Its window goes back, unless that was done before. */
+static void begin(struct tcp_sink *sink, struct tcp_awaited *awaited)
+{
+    BATON_ASSERT(!sink->reading && awaited->got == 0);
+    unstage(sink, BULK_DATA_BYTES);
+    sink->reading = awaited;
+    sink->expect = TCP_EXPECT_PAYLOAD;
+}
+
+/* What was being read is over.  Its window goes back, unless that was done before. */
 static void answered(struct transport_link *link, enum transport_status status)
 {
-    struct transport_window *window = tcp_awaited_oldest(link)->window;
+    struct tcp_sink *sink = &link->at_sink;
+    struct transport_window *window = sink->reading->window;
 
-    link->at_sink.awaited_first++;
-    link->at_sink.expect = TCP_EXPECT_DATA;
+    sink->awaited_first += sink->reading != &sink->pushed;
+    sink->reading->window = NULL;
+    sink->reading = NULL;
+    sink->expect = TCP_EXPECT_DATA;
     if (window) {
         tcp_window_give_back(link, window, status);
     }
 }
 
-static void parse_data(struct transport_link *link)
+static void parse_push(struct transport_link *link, const struct bulk_data *data)
 {
-    const struct tcp_awaited *awaited = tcp_awaited_oldest(link);
     struct tcp_sink *sink = &link->at_sink;
-    struct bulk_data data;
+    struct transport_window *window;
 
-    if (!bulk_data_decode(sink->stage, &data)) {
-        tcp_link_break_protocol(link, "a malformed DATA header");
-    } else if (data.fetch_id != awaited->fetch_id || data.attempt != awaited->attempt ||
-               data.offset != awaited->offset) {
+    if (data->length > link->transport->options.window_bytes) {
+        tcp_link_break_protocol(link, "a push of more than window_bytes");
+    } else if (!tcp_granted_take(link, data, &window)) {
+        tcp_link_break_protocol(link, "a push that is not the next granted window of its fetch");
+    } else {
+        sink->pushed = (struct tcp_awaited){.fetch_id = data->fetch_id,
+                                            .attempt = data->attempt,
+                                            .offset = data->offset,
+                                            .length = data->length,
+                                            .window = window};
+        begin(sink, &sink->pushed);
+    }
+}
+
+static void parse_answer(struct transport_link *link, const struct bulk_data *data)
+{
+    struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+    struct tcp_sink *sink = &link->at_sink;
+
+    if (!awaited) {
+        tcp_link_break_protocol(link, "DATA that answers no READ");
+    } else if (data->fetch_id != awaited->fetch_id || data->attempt != awaited->attempt ||
+               data->offset != awaited->offset) {
         tcp_link_break_protocol(link, "DATA that does not answer the oldest READ");
-    } else if (data.status == BULK_REFUSED) {
-        unstage(sink, BULK_DATA_BYTES);
+    } else if (data->status == BULK_REFUSED) {
+        begin(sink, awaited);
         answered(link, TRANSPORT_ABORTED);
-    } else if (data.length != awaited->length) {
+    } else if (data->length != awaited->length) {
         tcp_link_break_protocol(link, "DATA of another length than its READ");
     } else {
-        unstage(sink, BULK_DATA_BYTES);
-        sink->expect = TCP_EXPECT_PAYLOAD;
+        begin(sink, awaited);
+    }
+}
+
+static void parse_data(struct transport_link *link)
+{
+    struct bulk_data data;
+
+    if (!bulk_data_decode(link->at_sink.stage, &data)) {
+        tcp_link_break_protocol(link, "a malformed DATA header");
+    } else if (data.status == BULK_PUSHED) {
+        parse_push(link, &data);
+    } else {
+        parse_answer(link, &data);
     }
 }
 
 static void parse_trailer(struct transport_link *link)
 {
-    const struct tcp_awaited *awaited = tcp_awaited_oldest(link);
     struct tcp_sink *sink = &link->at_sink;
+    const struct tcp_awaited *awaited = sink->reading;
     struct bulk_trailer trailer;
 
     BATON_ASSERT(awaited->got == awaited->length);
@@ -155,12 +198,9 @@ static void parse(struct transport_link *link)
     struct tcp_sink *sink = &link->at_sink;
 
     while (link->state == TCP_OPEN) {
-        const struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+        const struct tcp_awaited *awaited = sink->reading;
 
-        if (!awaited && sink->staged) {
-            tcp_link_break_protocol(link, "bytes that answer no READ");
-            return;
-        }
+        BATON_ASSERT((sink->expect == TCP_EXPECT_DATA) == !awaited);
         if (sink->expect == TCP_EXPECT_DATA && sink->staged >= BULK_DATA_BYTES) {
             parse_data(link);
         } else if (sink->expect == TCP_EXPECT_PAYLOAD && awaited->got == awaited->length) {
@@ -178,7 +218,7 @@ static void count(struct transport_link *link, const struct reading *reading, ui
     uint64_t payload = length < reading->payload ? length : reading->payload;
 
     if (payload) {
-        struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+        struct tcp_awaited *awaited = link->at_sink.reading;
 
         awaited->got += payload;
         if (awaited->window) {
@@ -208,7 +248,7 @@ static void read_failed(struct transport_link *link, int errno_value)
 /* A flag may have been set since the last call: then no byte is copied for its window any more. */
 static void heed_flag(struct transport_link *link)
 {
-    const struct tcp_awaited *awaited = tcp_awaited_oldest(link);
+    const struct tcp_awaited *awaited = link->at_sink.reading;
 
     if (awaited && awaited->window &&
         atomic_load_explicit(awaited->window->stop, memory_order_relaxed)) {

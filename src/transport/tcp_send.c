@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing the answers of a source, in the order of the requests: DATA, payload, TRAILER, or a
- * refusal.  The payload comes straight from the blocks or, once its serve was stopped, from
- * filler.
+ * Writing the answers of a source, in the order of the requests, and its pushes, in the order of
+ * the grants: DATA, payload, TRAILER, or a refusal.  The payload comes straight from the blocks or,
+ * once its serve was stopped, from filler.
  */
 #include <errno.h>
 
@@ -41,7 +41,10 @@ static void add(struct writing *writing, const void *base, uint64_t length)
 static void add_head(struct writing *writing, const struct tcp_request *request)
 {
     bool refused = request->answer == TCP_REFUSED;
-    struct bulk_data data = {.status = refused ? BULK_REFUSED : BULK_OK,
+    bool pushed = request->answer == TCP_PUSHED;
+    struct bulk_data data = {.status = refused  ? BULK_REFUSED
+                                       : pushed ? BULK_PUSHED
+                                                : BULK_OK,
                              .fetch_id = request->read.fetch_id,
                              .attempt = request->read.attempt,
                              .offset = request->read.offset,
@@ -134,16 +137,17 @@ static void written(struct transport_link *link, struct tcp_request *request, ui
         }
     }
     if (request->written == answer_end(request)) {
-        link->at_source.requests_first++;
+        tcp_answer_over(link);
     }
     if (serve) {
+        serve->status = TRANSPORT_OK;
         host->serve_done(host->arg, serve);
     }
 }
 
 void tcp_source_send(struct transport_link *link)
 {
-    struct tcp_request *request = tcp_request_oldest(link);
+    struct tcp_request *request = tcp_answer_next(link);
     struct writing writing;
     struct msghdr message = {.msg_iov = writing.iov};
     ssize_t length;

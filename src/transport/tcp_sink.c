@@ -13,6 +13,25 @@
 #include "util/assert.h"
 #include "util/error.h"
 
+static void windows_add(struct tcp_windows *windows, struct transport_window *window)
+{
+    window->next = NULL;
+    *windows->last = window;
+    windows->last = &window->next;
+}
+
+static struct transport_window *windows_pop(struct tcp_windows *windows)
+{
+    struct transport_window *window = windows->first;
+
+    windows->first = window->next;
+    if (!windows->first) {
+        windows->last = &windows->first;
+    }
+    window->next = NULL;
+    return window;
+}
+
 static struct tcp_awaited *awaited_at(struct transport_link *link, uint64_t number)
 {
     return &link->at_sink.awaited[number % link->transport->options.windows_max];
@@ -49,13 +68,14 @@ baton_err tcp_sink_init(struct transport_link *link, const struct transport_link
         memcpy(sink->preface, args->preface, args->preface_length);
     }
     sink->preface_length = args->preface_length;
-    sink->unsent_last = &sink->unsent;
+    sink->unsent.last = &sink->unsent.first;
+    sink->granted.last = &sink->granted.first;
     return BATON_OK;
 }
 
 void tcp_sink_fini(struct transport_link *link)
 {
-    BATON_ASSERT(!link->at_sink.unsent);
+    BATON_ASSERT(!link->at_sink.unsent.first && !link->at_sink.granted.first);
     free(link->at_sink.awaited);
 }
 
@@ -78,7 +98,7 @@ static bool request_fits(const struct transport_link *link)
 {
     const struct tcp_sink *sink = &link->at_sink;
 
-    return sink->unsent &&
+    return sink->unsent.first &&
            sink->awaited_end - sink->awaited_first < link->transport->options.windows_max &&
            sizeof sink->requests - sink->requests_end >= BULK_READ_BYTES;
 }
@@ -93,7 +113,7 @@ static void requests_fill(struct transport_link *link)
         sink->requests_sent = sink->requests_end = 0;
     }
     while (request_fits(link)) {
-        struct transport_window *window = sink->unsent;
+        struct transport_window *window = windows_pop(&sink->unsent);
         struct bulk_read read = {.slot = window->slot,
                                  .offer_id = window->offer_id,
                                  .fetch_id = window->fetch_id,
@@ -101,11 +121,6 @@ static void requests_fill(struct transport_link *link)
                                  .offset = window->offset,
                                  .length = window->length};
 
-        sink->unsent = window->next;
-        if (!sink->unsent) {
-            sink->unsent_last = &sink->unsent;
-        }
-        window->next = NULL;
         bulk_read_encode(&read, sink->requests + sink->requests_end);
         sink->requests_end += BULK_READ_BYTES;
         *awaited_at(link, sink->awaited_end++) = (struct tcp_awaited){.fetch_id = window->fetch_id,
@@ -140,6 +155,34 @@ static void requests_send(struct transport_link *link)
     }
     tcp_link_watch(link,
                    EPOLLIN | (sink->requests_sent < sink->requests_end ? (unsigned)EPOLLOUT : 0));
+}
+
+/* -------------------------------------------------------------------------------------------------
+ * pushes */
+
+bool tcp_granted_take(struct transport_link *link, const struct bulk_data *data,
+                      struct transport_window **ret_window)
+{
+    struct tcp_windows *granted = &link->at_sink.granted;
+    struct transport_window **at = &granted->first, *window;
+
+    while (*at && ((*at)->fetch_id != data->fetch_id || (*at)->attempt != data->attempt)) {
+        at = &(*at)->next;
+    }
+    window = *at;
+    if (window && (window->offset != data->offset || window->length != data->length ||
+                   window->offset + window->length > *window->granted)) {
+        return false;
+    }
+    if (window) {
+        *at = window->next;
+        if (!*at) {
+            granted->last = at;
+        }
+        window->next = NULL;
+    }
+    *ret_window = window;
+    return true;
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -206,10 +249,8 @@ void tcp_sink_post(struct transport_link *link, struct transport_window *window)
 
     BATON_ASSERT(link->state != TCP_CLOSED);
     BATON_ASSERT(window->stop && window->length > 0);
-    window->next = NULL;
     window->landed = 0;
-    *sink->unsent_last = window;
-    sink->unsent_last = &window->next;
+    windows_add(window->granted ? &sink->granted : &sink->unsent, window);
     if (link->state == TCP_IDLE) {
         dial(link);
     } else if (link->state == TCP_OPEN) {
@@ -226,74 +267,51 @@ static bool is_stopped(const struct transport_window *window, const uint64_t *fe
            atomic_load_explicit(window->stop, memory_order_relaxed);
 }
 
-/* A list, linked by `next`, of windows that the link does not name any more. */
-struct taken {
-    struct transport_window *first, **last;
-};
-
-static void take(struct taken *taken, struct transport_window *window)
+static void take_from(struct tcp_windows *windows, const uint64_t *fetch_id, bool all,
+                      struct tcp_windows *taken)
 {
-    window->next = NULL;
-    *taken->last = window;
-    taken->last = &window->next;
-}
+    struct tcp_windows left = {.last = &left.first};
 
-static void take_unsent(struct transport_link *link, const uint64_t *fetch_id, bool all,
-                        struct taken *taken)
-{
-    struct tcp_sink *sink = &link->at_sink;
-    struct transport_window *window = sink->unsent;
+    while (windows->first) {
+        struct transport_window *window = windows_pop(windows);
 
-    sink->unsent = NULL;
-    sink->unsent_last = &sink->unsent;
-    while (window) {
-        struct transport_window *next = window->next;
-
-        if (all || is_stopped(window, fetch_id)) {
-            take(taken, window);
-        } else {
-            window->next = NULL;
-            *sink->unsent_last = window;
-            sink->unsent_last = &window->next;
-        }
-        window = next;
+        windows_add(all || is_stopped(window, fetch_id) ? taken : &left, window);
+    }
+    while (left.first) {
+        windows_add(windows, windows_pop(&left));
     }
 }
 
-static void take_awaited(struct transport_link *link, const uint64_t *fetch_id, bool all,
-                         struct taken *taken)
+static void take_awaited(struct tcp_awaited *awaited, const uint64_t *fetch_id, bool all,
+                         struct tcp_windows *taken)
 {
-    struct tcp_sink *sink = &link->at_sink;
-
-    for (uint64_t i = sink->awaited_first; i < sink->awaited_end; i++) {
-        struct tcp_awaited *awaited = awaited_at(link, i);
-
-        if (awaited->window && (all || is_stopped(awaited->window, fetch_id))) {
-            take(taken, awaited->window);
-            awaited->window = NULL;
-        }
+    if (awaited->window && (all || is_stopped(awaited->window, fetch_id))) {
+        windows_add(taken, awaited->window);
+        awaited->window = NULL;
     }
 }
 
 /*
  * Why a window is quiet once it is taken: blocks are written by the readv() of tcp_receive.c only,
  * on this thread, so none is running now; and that reaches a window only through its record, which
- * no longer names it.  The network is not waited for: what it still brings is thrown away.
+ * no longer names it.  The network is not waited for: what it still brings is thrown away.  A push
+ * that had not begun leaves no record: its bytes find no window, or never come.
  *
  * First all are taken, then all are given back, because window_done() may post, stop and close.
  */
 static void stop(struct transport_link *link, const uint64_t *fetch_id, bool all)
 {
-    struct taken taken = {.first = NULL};
+    struct tcp_sink *sink = &link->at_sink;
+    struct tcp_windows taken = {.last = &taken.first};
 
-    taken.last = &taken.first;
-    take_awaited(link, fetch_id, all, &taken);
-    take_unsent(link, fetch_id, all, &taken);
+    for (uint64_t i = sink->awaited_first; i < sink->awaited_end; i++) {
+        take_awaited(awaited_at(link, i), fetch_id, all, &taken);
+    }
+    take_awaited(&sink->pushed, fetch_id, all, &taken);
+    take_from(&sink->unsent, fetch_id, all, &taken);
+    take_from(&sink->granted, fetch_id, all, &taken);
     while (taken.first) {
-        struct transport_window *window = taken.first;
-
-        taken.first = window->next;
-        tcp_window_give_back(link, window, TRANSPORT_ABORTED);
+        tcp_window_give_back(link, windows_pop(&taken), TRANSPORT_ABORTED);
     }
 }
 

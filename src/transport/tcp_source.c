@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The source's end of a bulk connection: READ requests, the engine's answers to them, and how
- * serves are given back.  Writing the answers is tcp_send.c.
+ * The source's end of a bulk connection: READ requests, the engine's answers to them, pushes, and
+ * how serves are given back.  Writing the answers is tcp_send.c.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static struct tcp_request *request_at(struct transport_link *link, uint64_t numb
     return &link->at_source.requests[number % link->transport->options.windows_max];
 }
 
-struct tcp_request *tcp_request_oldest(struct transport_link *link)
+static struct tcp_request *request_oldest(struct transport_link *link)
 {
     struct tcp_source *source = &link->at_source;
 
@@ -35,6 +35,7 @@ baton_err tcp_source_init(struct transport_link *link, struct baton_error *ret_e
 
     /* Room for all that a sink may send before an answer: adopt() gets it in one piece. */
     source->received_size = (windows_max + 1) * BULK_READ_BYTES;
+    source->pushes.last = &source->pushes.first;
     source->received = malloc(source->received_size);
     source->requests = calloc(windows_max, sizeof *source->requests);
     if (!source->received || !source->requests) {
@@ -68,11 +69,11 @@ static baton_err adopt(struct transport_link *link, int fd, const uint8_t *early
         return err;
     }
     link->watch.fd = fd;
-    if (!host->watch(host->arg, &link->watch, EPOLLIN)) {
+    link->events = EPOLLIN | (source->pushes.first ? (unsigned)EPOLLOUT : 0);
+    if (!host->watch(host->arg, &link->watch, link->events)) {
         link->watch.fd = -1;
         return BATON_ENOMEM;
     }
-    link->events = EPOLLIN;
     tcp_link_move(link, TCP_OPEN);
     if (early_length) {
         memcpy(source->received, early, early_length);
@@ -183,7 +184,7 @@ void tcp_source_ready(struct transport_link *link, unsigned events)
     if (link->state == TCP_OPEN) {
         tcp_source_send(link);
     }
-    tcp_link_watch(link, EPOLLIN | (tcp_request_oldest(link) ? (unsigned)EPOLLOUT : 0));
+    tcp_link_watch(link, EPOLLIN | (tcp_answer_next(link) ? (unsigned)EPOLLOUT : 0));
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -213,43 +214,121 @@ void tcp_source_refuse(struct transport_link *link, uint64_t own)
     asked(link, own)->answer = TCP_REFUSED;
 }
 
+static void serves_add(struct tcp_serves *serves, struct transport_serve *serve)
+{
+    serve->next = NULL;
+    *serves->last = serve;
+    serves->last = &serve->next;
+}
+
+static struct transport_serve *serves_pop(struct tcp_serves *serves)
+{
+    struct transport_serve *serve = serves->first;
+
+    serves->first = serve->next;
+    if (!serves->first) {
+        serves->last = &serves->first;
+    }
+    serve->next = NULL;
+    return serve;
+}
+
+void tcp_source_push(struct transport_link *link, struct transport_serve *serve)
+{
+    const struct transport_options *options = &link->transport->options;
+    const struct transport_host *host = &link->transport->host;
+    struct tcp_source *source = &link->at_source;
+
+    BATON_ASSERT(link->state != TCP_CLOSED);
+    serves_add(&source->pushes, serve);
+    source->push_count++;
+    if (serve->length > options->window_bytes) {
+        tcp_link_break_protocol(link, "a grant of more than window_bytes of the source");
+    } else if (source->push_count > options->windows_max) {
+        tcp_link_break_protocol(link, "more grants at once than the source allows");
+    } else {
+        tcp_link_watch(link, EPOLLIN | EPOLLOUT);
+    }
+    if (link->state == TCP_BROKEN) {
+        host->wake(host->arg); /* progress() gives it back: no upcall of it within push() */
+    }
+}
+
+static struct tcp_request *push_begin(struct tcp_source *source)
+{
+    struct transport_serve *serve = serves_pop(&source->pushes);
+
+    source->push_count--;
+    source->pushed = (struct tcp_request){.answer = TCP_PUSHED, .serve = serve};
+    source->pushed.read = (struct bulk_read){.slot = serve->slot,
+                                             .offer_id = serve->offer_id,
+                                             .fetch_id = serve->fetch_id,
+                                             .attempt = serve->attempt,
+                                             .offset = serve->offset,
+                                             .length = serve->length};
+    return &source->pushed;
+}
+
+struct tcp_request *tcp_answer_next(struct transport_link *link)
+{
+    struct tcp_source *source = &link->at_source;
+    struct tcp_request *oldest = request_oldest(link);
+
+    if (source->writing) {
+        return source->writing;
+    }
+    if (source->pushes.first && (!oldest || !source->push_was_last)) {
+        source->writing = push_begin(source);
+    } else {
+        source->writing = oldest;
+    }
+    source->push_was_last = source->writing == &source->pushed;
+    return source->writing;
+}
+
+void tcp_answer_over(struct transport_link *link)
+{
+    struct tcp_source *source = &link->at_source;
+
+    BATON_ASSERT(source->writing && !source->writing->serve);
+    source->requests_first += source->writing != &source->pushed;
+    source->writing = NULL;
+}
+
 /*
- * The record lets go of its serve; the answer goes on without it, so that the other requests of
- * the connection are not disturbed.  Not begun: a refusal.  In the middle: filler, and a trailer
- * that says so, of which no byte is written yet, because a record has its serve up to the last byte
- * of the payload only.
+ * The record lets go of its serve; the answer goes on without it, so that the other answers of
+ * the connection are not disturbed.  Not begun: a refusal or, where nobody asked, nothing.  In the
+ * middle: filler, and a trailer that says so, of which no byte is written yet, because a record has
+ * its serve up to the last byte of the payload only.
  */
-static struct transport_serve *detach(struct tcp_request *record)
+static struct transport_serve *detach(struct tcp_source *source, struct tcp_request *record)
 {
     struct transport_serve *serve = record->serve;
 
-    BATON_ASSERT(serve && record->answer == TCP_SERVED);
+    BATON_ASSERT(serve && (record->answer == TCP_SERVED || record->answer == TCP_PUSHED));
     record->serve = NULL;
-    if (record->written == 0) {
+    if (record->written > 0) {
+        record->aborted = true;
+    } else if (record->answer == TCP_SERVED) {
         record->answer = TCP_REFUSED;
     } else {
-        record->aborted = true;
+        BATON_ASSERT(source->writing == record);
+        source->writing = NULL;
     }
     return serve;
 }
 
-static bool is_of(const struct transport_serve *serve, uint64_t offer_id, uint32_t slot,
-                  uint64_t attempt)
+/* An attempt of a slot of an offer. */
+struct attempt {
+    uint64_t offer_id, attempt;
+    uint32_t slot;
+};
+
+/* NULL: of any. */
+static bool is_of(const struct transport_serve *serve, const struct attempt *attempt)
 {
-    return serve->offer_id == offer_id && serve->slot == slot && serve->attempt == attempt;
-}
-
-static void give_back(struct transport_link *link, struct transport_serve *first)
-{
-    const struct transport_host *host = &link->transport->host;
-
-    while (first) {
-        struct transport_serve *serve = first;
-
-        first = serve->next;
-        serve->next = NULL;
-        host->serve_done(host->arg, serve);
-    }
+    return !attempt || (serve->offer_id == attempt->offer_id && serve->slot == attempt->slot &&
+                        serve->attempt == attempt->attempt);
 }
 
 /*
@@ -259,36 +338,48 @@ static void give_back(struct transport_link *link, struct transport_serve *first
  *
  * First all are detached, then all are given back, because serve_done() may stop and close.
  */
-void tcp_source_stop(struct transport_link *link, uint64_t offer_id, uint32_t slot,
-                     uint64_t attempt)
+static void stop(struct transport_link *link, const struct attempt *attempt)
 {
+    const struct transport_host *host = &link->transport->host;
     struct tcp_source *source = &link->at_source;
-    struct transport_serve *first = NULL, **last = &first;
+    struct tcp_serves taken = {.last = &taken.first}, left = {.last = &left.first};
 
     for (uint64_t i = source->requests_first; i < source->requests_end; i++) {
         struct tcp_request *record = request_at(link, i);
 
-        if (record->serve && is_of(record->serve, offer_id, slot, attempt)) {
-            *last = detach(record);
-            last = &(*last)->next;
+        if (record->serve && is_of(record->serve, attempt)) {
+            serves_add(&taken, detach(source, record));
         }
     }
-    give_back(link, first);
+    if (source->pushed.serve && is_of(source->pushed.serve, attempt)) {
+        serves_add(&taken, detach(source, &source->pushed));
+    }
+    while (source->pushes.first) {
+        struct transport_serve *serve = serves_pop(&source->pushes);
+        bool stopped = is_of(serve, attempt);
+
+        source->push_count -= stopped;
+        serves_add(stopped ? &taken : &left, serve);
+    }
+    while (left.first) {
+        serves_add(&source->pushes, serves_pop(&left));
+    }
+    while (taken.first) {
+        struct transport_serve *serve = serves_pop(&taken);
+
+        serve->status = TRANSPORT_ABORTED;
+        host->serve_done(host->arg, serve);
+    }
+}
+
+void tcp_source_stop(struct transport_link *link, uint64_t offer_id, uint32_t slot,
+                     uint64_t attempt)
+{
+    stop(link, &(struct attempt){.offer_id = offer_id, .attempt = attempt, .slot = slot});
 }
 
 void tcp_source_stop_all(struct transport_link *link)
 {
-    struct tcp_source *source = &link->at_source;
-    struct transport_serve *first = NULL, **last = &first;
-
     BATON_ASSERT(link->watch.fd < 0);
-    for (uint64_t i = source->requests_first; i < source->requests_end; i++) {
-        struct tcp_request *record = request_at(link, i);
-
-        if (record->serve) {
-            *last = detach(record);
-            last = &(*last)->next;
-        }
-    }
-    give_back(link, first);
+    stop(link, NULL);
 }

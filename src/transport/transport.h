@@ -13,7 +13,7 @@
  * before it returns, and one that a thread is copying is given back after at most one slice.
  * `*window->stop` says the same, without the call, from any thread: no slice starts once it is
  * true.
- *  3. The same for the source's reads: serve, serve_stop, host->serve_done().
+ *  3. The same for the source's reads: serve, push, serve_stop, host->serve_done().
  *  4. TRANSPORT_OK means that all bytes of the window were copied, and that it was the peer's
  * memory that they were copied from.
  *  5. A peer can fail windows and break its link; it can not make a transport write outside a
@@ -70,6 +70,9 @@ struct transport_window {
     unsigned char *sink_base;              /* the sink's pool */
     const struct transport_region *region; /* shm only */
     const atomic_bool *stop;
+    /* Push: plan bytes below it were granted, so they may come.  NULL: the transport asks for them.
+     */
+    const uint64_t *granted;
     uint64_t offset, length; /* plan bytes */
     uint64_t fetch_id;
     uint64_t offer_id;
@@ -84,7 +87,7 @@ struct transport_window {
     uint64_t landed; /* bytes copied into blocks, useful or not */
 };
 
-/* A window that a sink asked for and that this side's own code sends (source; tcp). */
+/* A window that a sink asked for, or granted, and that this side's own code sends (source; tcp). */
 struct transport_serve {
     struct transport_serve *next;
     struct transport_link *link;
@@ -96,9 +99,12 @@ struct transport_serve {
     uint64_t attempt;
     uint32_t slot;
     uint32_t engine_link; /* the engine's own */
+    bool push;            /* the engine's own */
     /* The transport's own, zero when served. */
     struct plan_cursor cursor;
     uint64_t own[4];
+    /* Set before serve_done().  OK: all of it was handed on; else ABORTED. */
+    enum transport_status status;
 };
 
 /* A sink's request for a window, as it came from the peer: nothing in it is to be trusted. */
@@ -135,7 +141,7 @@ struct transport_options {
     uint32_t slice_bytes;
     uint32_t window_bytes;
     unsigned links_max;
-    unsigned windows_max; /* windows, and serves, of one link under way at once */
+    unsigned windows_max; /* windows, serves and pushes, each, of one link under way at once */
 };
 
 /* How to reach the peer of a link; all borrowed during the call. */
@@ -170,12 +176,21 @@ struct transport_ops {
     baton_err (*adopt)(struct transport_link *link, int fd, const uint8_t *early,
                        size_t early_length);
 
+    /* Pushed windows of a fetch are given back in the order in which they were posted, but for
+     * stops.
+     */
     void (*post)(struct transport_window *window);
     void (*stop)(struct transport_link *link, uint64_t fetch_id);
 
     /* The answer to read_request(): either of them, exactly once, within the upcall. */
     void (*serve)(struct transport_serve *serve, uint64_t own);
     void (*refuse)(struct transport_link *link, uint64_t own);
+    /*
+     * Source: send a window that the sink has granted, the pushes of an attempt in the order of
+     * these calls.  Nothing was asked over the transport, and its connection may still have to
+     * come.
+     */
+    void (*push)(struct transport_serve *serve);
     void (*serve_stop)(struct transport_link *link, uint64_t offer_id, uint32_t slot,
                        uint64_t attempt);
 
@@ -185,7 +200,7 @@ struct transport_ops {
 };
 
 extern const struct transport_ops
-    transport_shm; /* link_open's tcp_address and preface, adopt, serve...: unused, NULL */
+    transport_shm; /* link_open's tcp_address and preface, adopt, serve..., push: unused, NULL */
 extern const struct transport_ops transport_tcp;
 
 /*

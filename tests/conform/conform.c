@@ -406,6 +406,8 @@ static void broken(struct world *world)
 
     if (world->fixture->break_source) {
         world->fixture->break_source(world, from_block);
+    } else if (world->fixture->push) {
+        return; /* a source that can not push ends the lease, and sends nothing */
     } else {
         world->state->refuse_from_block = from_block;
     }
@@ -490,8 +492,11 @@ static bool unserved_at(struct world *world, unsigned steps)
     /* What is requested after this is refused, as the engine would. */
     handoff->revoked = true;
     rewrite_source(handoff);
-    handoff_finish(handoff);
     handoff_finish(other);
+    if (world->fixture->push) {
+        handoff_stop(handoff); /* as the sink's engine would, told on the control connection */
+    }
+    handoff_finish(handoff);
     handoff_check(handoff);
     handoff_check_whole(other);
     EXPECT(world, host_loop_until(&world->loop, world_quiet, world));

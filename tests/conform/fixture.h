@@ -5,7 +5,7 @@
  *
  * A test program is conform.c, world.c, host_loop.c and one or more fixture files; one of those
  * files defines `conform_fixtures`.  The world answers the transport's read_request() itself (see
- * world.h), so a fixture makes and destroys things, and no more.
+ * world.h), or pushes what is posted, so a fixture makes and destroys things, and no more.
  */
 #ifndef BATON_TESTS_CONFORM_FIXTURE_H
 #define BATON_TESTS_CONFORM_FIXTURE_H
@@ -57,6 +57,7 @@ struct world {
 struct fixture {
     const char *name;
     const struct transport_ops *ops;
+    bool push; /* windows are granted: the world has the source push each one that is posted */
     /* The mover counts with which every story runs; a transport without movers names {0}, 1. */
     unsigned movers[FIXTURE_MOVERS_MAX];
     unsigned movers_count;

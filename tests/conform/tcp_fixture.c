@@ -195,4 +195,14 @@ static const struct fixture tcp_fixture = {
     .close = tcp_close_world,
 };
 
-const struct fixture *const conform_fixtures[] = {&tcp_fixture, NULL};
+static const struct fixture push_fixture = {
+    .name = "tcp, pushed",
+    .ops = &transport_tcp,
+    .push = true,
+    .movers = {0},
+    .movers_count = 1,
+    .open = tcp_open_world,
+    .close = tcp_close_world,
+};
+
+const struct fixture *const conform_fixtures[] = {&tcp_fixture, &push_fixture, NULL};

@@ -146,22 +146,27 @@ struct handoff *handoff_make(struct world *world, unsigned link, uint32_t count)
     return handoff;
 }
 
+/* Push: every window may come as soon as it is posted. */
+static const uint64_t all_granted = UINT64_MAX;
+
 static void window_init(struct handoff *handoff, uint64_t offset, uint64_t length)
 {
     struct world *world = handoff->world;
     struct watched *watched = &handoff->windows[handoff->window_count++];
 
     *watched = (struct watched){.handoff = handoff};
-    watched->window = (struct transport_window){.link = world->links[handoff->link].sink,
-                                                .plan = &handoff->plan,
-                                                .sink_base = world->sink,
-                                                .region = world->links[handoff->link].region,
-                                                .stop = &handoff->stop,
-                                                .offset = offset,
-                                                .length = length,
-                                                .fetch_id = handoff->fetch_id,
-                                                .offer_id = handoff->offer_id,
-                                                .attempt = handoff->attempt};
+    watched->window =
+        (struct transport_window){.link = world->links[handoff->link].sink,
+                                  .plan = &handoff->plan,
+                                  .sink_base = world->sink,
+                                  .region = world->links[handoff->link].region,
+                                  .stop = &handoff->stop,
+                                  .granted = world->fixture->push ? &all_granted : NULL,
+                                  .offset = offset,
+                                  .length = length,
+                                  .fetch_id = handoff->fetch_id,
+                                  .offer_id = handoff->offer_id,
+                                  .attempt = handoff->attempt};
 }
 
 static void shuffle_windows(struct handoff *handoff)
@@ -196,13 +201,57 @@ void handoff_cut(struct handoff *handoff, uint64_t window_bytes)
     }
 }
 
+static struct world_serve *serve_take(struct world *world)
+{
+    unsigned place = 0;
+
+    while (place < world->options.windows_max && world->state->serves[place].busy) {
+        place++;
+    }
+    return place < world->options.windows_max ? &world->state->serves[place] : NULL;
+}
+
+/* The serve of a window of a handoff, lent to the transport from here on. */
+static struct transport_serve *serve_lend(const struct handoff *handoff, struct world_serve *serve,
+                                          uint64_t offset, uint64_t length)
+{
+    struct world *world = handoff->world;
+
+    serve->busy = true;
+    world->state->serving++;
+    serve->serve = (struct transport_serve){.link = world->links[handoff->link].source,
+                                            .plan = &handoff->source_plan,
+                                            .source_base = world->source,
+                                            .offset = offset,
+                                            .length = length,
+                                            .offer_id = handoff->offer_id,
+                                            .fetch_id = handoff->fetch_id,
+                                            .attempt = handoff->attempt};
+    return &serve->serve;
+}
+
+/* The source was granted a window. */
+static void push(const struct handoff *handoff, const struct transport_window *window)
+{
+    struct world *world = handoff->world;
+    struct world_serve *serve = serve_take(world);
+
+    if (EXPECT(world, serve != NULL)) {
+        world->fixture->ops->push(serve_lend(handoff, serve, window->offset, window->length));
+    }
+}
+
 void handoff_post(struct handoff *handoff, unsigned index)
 {
+    const struct world *world = handoff->world;
     struct watched *watched = &handoff->windows[index];
 
     watched->posted++;
     handoff->posted++;
-    handoff->world->fixture->ops->post(&watched->window);
+    world->fixture->ops->post(&watched->window);
+    if (world->fixture->push && !handoff->revoked) {
+        push(handoff, &watched->window);
+    }
 }
 
 void handoff_post_all(struct handoff *handoff)
@@ -367,16 +416,6 @@ static bool refused(const struct handoff *handoff, const struct transport_read *
     return false;
 }
 
-static struct world_serve *serve_take(struct world *world)
-{
-    unsigned place = 0;
-
-    while (place < world->options.windows_max && world->state->serves[place].busy) {
-        place++;
-    }
-    return place < world->options.windows_max ? &world->state->serves[place] : NULL;
-}
-
 /* The request says what the window said, or something went wrong on the way. */
 static bool fits(const struct handoff *handoff, const struct transport_read *read)
 {
@@ -398,18 +437,7 @@ static void on_read_request(void *arg, uint32_t number, const struct transport_r
         world->fixture->ops->refuse(link, read->own);
         return;
     }
-    serve->busy = true;
-    world->state->serving++;
-    serve->serve = (struct transport_serve){.link = link,
-                                            .plan = &handoff->source_plan,
-                                            .source_base = world->source,
-                                            .offset = read->offset,
-                                            .length = read->length,
-                                            .offer_id = read->offer_id,
-                                            .fetch_id = read->fetch_id,
-                                            .attempt = read->attempt,
-                                            .slot = read->slot};
-    world->fixture->ops->serve(&serve->serve, read->own);
+    world->fixture->ops->serve(serve_lend(handoff, serve, read->offset, read->length), read->own);
 }
 
 static void on_serve_done(void *arg, struct transport_serve *serve)
@@ -418,6 +446,7 @@ static void on_serve_done(void *arg, struct transport_serve *serve)
     struct world_serve *mine = (struct world_serve *)serve;
 
     world->state->strange += !mine->busy;
+    world->state->strange += serve->status != TRANSPORT_OK && serve->status != TRANSPORT_ABORTED;
     world->state->serving -= mine->busy;
     mine->busy = false;
 }

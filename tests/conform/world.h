@@ -2,7 +2,7 @@
 /*
  * The world as a story uses it: handoffs cut into windows, posted and watched, and the checks that
  * hold for each window on every transport.  It also plays the source's engine: it answers
- * read_request() from the handoffs that it knows.
+ * read_request() from the handoffs that it knows, or pushes their windows.
  */
 #ifndef BATON_TESTS_CONFORM_WORLD_H
 #define BATON_TESTS_CONFORM_WORLD_H
@@ -33,7 +33,7 @@ struct handoff {
     uint32_t *source_blocks, *sink_blocks;
     struct plan plan, source_plan;
     atomic_bool stop;
-    bool revoked; /* the source refuses to serve it */
+    bool revoked; /* the source refuses to serve it; what it pushed is for the story to stop */
     struct watched *windows;
     unsigned window_count;
     unsigned posted, done;

@@ -50,6 +50,10 @@ TEST(data_is_as_documented)
     CHECK(bulk_data_decode(bytes, &back));
     CHECK(back.status == BULK_OK && back.fetch_id == 0x11 && back.attempt == 0x22);
     CHECK(back.offset == 4096 && back.length == 65536);
+    data.status = BULK_PUSHED;
+    bulk_data_encode(&data, bytes);
+    CHECK(bytes[4] == 3 && bulk_data_decode(bytes, &back) && back.status == BULK_PUSHED);
+    CHECK(back.fetch_id == 0x11 && back.offset == 4096 && back.length == 65536);
 }
 
 TEST(trailer_is_as_documented)
@@ -108,10 +112,12 @@ TEST(fields_out_of_range_are_not_decoded)
     CHECK(bulk_data_decode(bytes, &data));
     bytes[4] = BULK_OK; /* without a length */
     CHECK(!bulk_data_decode(bytes, &data));
+    bytes[4] = BULK_PUSHED; /* the same */
+    CHECK(!bulk_data_decode(bytes, &data));
 
     memcpy(bytes, trailer_bytes, BULK_TRAILER_BYTES);
     bytes[4] = BULK_REFUSED;
     CHECK(!bulk_trailer_decode(bytes, &trailer));
-    bytes[4] = 3;
+    bytes[4] = BULK_PUSHED;
     CHECK(!bulk_trailer_decode(bytes, &trailer));
 }

@@ -56,8 +56,8 @@ struct rig {
     atomic_bool stop;
     struct transport_window windows[WINDOWS];
     unsigned window_done[WINDOWS];
-    struct transport_serve serves[WINDOWS];
-    unsigned requests, serve_done[WINDOWS];
+    struct transport_serve serves[WINDOWS + 1]; /* one more than a link may have */
+    unsigned requests, serve_done[WINDOWS + 1];
     bool refuse;
     unsigned broken;
     char why[256];

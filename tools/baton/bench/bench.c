@@ -88,6 +88,7 @@ static baton_err throughput(struct bench *bench, enum bench_transport transport,
         size_t block_bytes = options->block_bytes[i % options->sizes];
         struct bench_setup setup = {
             .transport = transport,
+            .push = options->push,
             .handoffs = handoffs,
             .movers = bench_movers(transport,
                                    options->movers[i / options->sizes / options->handoffs_count]),

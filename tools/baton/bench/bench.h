@@ -38,6 +38,7 @@ enum bench_section {
 struct bench_options {
     bool wanted[BENCH_TRANSPORTS];
     bool all; /* none was named: one that does not work here is left out, not an error */
+    bool push;
     bool sections[BENCH_SECTIONS];
     uint64_t block_bytes[BENCH_LIST_MAX];
     unsigned sizes;
@@ -66,6 +67,7 @@ unsigned bench_movers(enum bench_transport transport, uint64_t wanted);
 /* What both processes of a pair agree on. */
 struct bench_setup {
     enum bench_transport transport;
+    bool push;        /* fetches are pushes */
     bool link_tcp;    /* the control link too is TCP, as between two hosts */
     bool child_reads; /* the child fetches; else the parent does */
     bool trace;       /* the parent waits for steps of a handoff */
@@ -102,6 +104,7 @@ struct bench_rate {
 /* One line of the throughput table. */
 struct bench_row {
     enum bench_transport transport;
+    bool push;
     size_t block_bytes;
     uint64_t bytes;
     unsigned handoffs, movers;

@@ -112,8 +112,8 @@ void json_add_row(struct bench_json *json, struct bench_row *row)
         &row->baselines[judge == BENCH_MEMCPY_THREADS ? judge : BENCH_MEMCPY];
     json_t *object = json_pack(
         "{s:s, s:s, s:I, s:I, s:i, s:i, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}",
-        "transport", bench_transport_names[row->transport], "mode", "pull", "block_bytes",
-        (json_int_t)row->block_bytes, "bytes", (json_int_t)row->bytes, "handoffs",
+        "transport", bench_transport_names[row->transport], "mode", row->push ? "push" : "pull",
+        "block_bytes", (json_int_t)row->block_bytes, "bytes", (json_int_t)row->bytes, "handoffs",
         (int)row->handoffs, "movers", (int)row->movers, "gb_per_s", three_json(&row->ours.gb_per_s),
         "ratio_memcpy", median_json(&memcpys->ratio), "ratio_raw_tcp",
         median_json(&row->baselines[BENCH_RAW_POLLED].ratio), "ratio_process",

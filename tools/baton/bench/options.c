@@ -22,6 +22,7 @@ enum {
 
 static const char help_text[] =
     "Usage: baton bench [--transport shm|tcp|process] [--only SECTION[,SECTION...]]\n"
+    "                   [--mode pull|push]\n"
     "                   [--block-bytes N[,N...]] [--handoffs N[,N...]] [--movers N[,N...]]\n"
     "                   [--bytes N] [--cancel-handoffs N] [--runs N] [--json FILE]\n"
     "\n"
@@ -45,6 +46,8 @@ static const char help_text[] =
     "\n"
     "  --transport NAME      only this one (default: all that work here)\n"
     "  --only SECTION,...    only these sections (default: all)\n"
+    "  --mode pull|push      push: the source sends what is granted to it; with --transport tcp\n"
+    "                        --only throughput (default pull)\n"
     "  --block-bytes N,...   block sizes, multiples of 8, from 64 (default 16KiB,64KiB,256KiB)\n"
     "  --handoffs N,...      handoffs at once, 1 to 256, which share the bytes of a run (default "
     "4)\n"
@@ -175,6 +178,18 @@ static bool transport_read(const char *text, struct bench_options *options)
     return true;
 }
 
+static bool mode_read(const char *text, struct bench_options *options)
+{
+    static const char *const modes[] = {"pull", "push", NULL};
+    unsigned index;
+
+    if (!option_choice(place("--mode"), text, modes, &index)) {
+        return false;
+    }
+    options->push = index == 1;
+    return true;
+}
+
 /* One option with its value.  False: its message is printed. */
 static bool option_take(int name, const char *text, struct bench_options *options)
 {
@@ -185,6 +200,8 @@ static bool option_take(int name, const char *text, struct bench_options *option
         return transport_read(text, options);
     case 'o':
         return sections_read(text, options);
+    case 'p':
+        return mode_read(text, options);
     case 'b':
         return list_read("--block-bytes", text, block_bytes_read, options->block_bytes,
                          &options->sizes);
@@ -233,6 +250,16 @@ unsigned bench_movers(enum bench_transport transport, uint64_t wanted)
     return transport == BENCH_PROCESS && wanted == 0 ? 1 : (unsigned)wanted;
 }
 
+static bool push_fits(const struct bench_options *options)
+{
+    bool others = options->wanted[BENCH_SHM] || options->wanted[BENCH_PROCESS];
+
+    for (unsigned i = 0; i < BENCH_SECTIONS; i++) {
+        others = others || (i != BENCH_THROUGHPUT && options->sections[i]);
+    }
+    return !others;
+}
+
 /* Values that are right alone and wrong together. */
 static bool combination_check(const struct bench_options *options)
 {
@@ -248,6 +275,11 @@ static bool combination_check(const struct bench_options *options)
                     (unsigned long long)handoffs);
             return false;
         }
+    }
+    if (options->push && !push_fits(options)) {
+        fputs("baton bench: --mode push is measured with --transport tcp --only throughput\n",
+              stderr);
+        return false;
     }
     return true;
 }
@@ -273,6 +305,7 @@ int bench_options_read(int argc, char **argv, struct bench_options *ret_options)
     static const struct option names[] = {
         {"transport", required_argument, NULL, 't'},
         {"only", required_argument, NULL, 'o'},
+        {"mode", required_argument, NULL, 'p'},
         {"block-bytes", required_argument, NULL, 'b'},
         {"bytes", required_argument, NULL, 'B'},
         {"handoffs", required_argument, NULL, 'n'},

@@ -86,7 +86,8 @@ void report_row(struct bench_row *row, FILE *out)
 {
     bool kib = row->block_bytes % 1024 == 0;
 
-    fprintf(out, "%-8s %5zu %-3s %9u %6u ", bench_transport_names[row->transport],
+    fprintf(out, "%-8s %5zu %-3s %9u %6u ",
+            row->push ? "tcp push" : bench_transport_names[row->transport],
             kib ? row->block_bytes / 1024 : row->block_bytes, kib ? "KiB" : "B", row->handoffs,
             row->movers);
     rate_line("baton", false, &row->ours, out);

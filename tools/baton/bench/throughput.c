@@ -159,6 +159,7 @@ baton_err throughput_measure(const struct bench_setup *setup, unsigned runs,
     baton_err end_err, err = station_init(&station, setup, choices, ret_error);
 
     *ret_row = (struct bench_row){.transport = setup->transport,
+                                  .push = setup->push,
                                   .block_bytes = setup->block_bytes,
                                   .bytes = setup->block_bytes * setup->blocks,
                                   .handoffs = setup->handoffs,

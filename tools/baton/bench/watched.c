@@ -155,6 +155,7 @@ baton_err watched_fetch(struct bench_side *side, struct watched *watched, size_t
         .pool = side->pool,
         .blocks = side->blocks + first,
         .block_count = count,
+        .mode = side->setup.push ? BATON_PUSH : BATON_PULL,
         .notices = begin(side, watched),
     };
     baton_err err;

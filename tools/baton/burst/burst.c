@@ -68,6 +68,9 @@ static const char usage[] =
     "  --duration TIME         issue requests for so long, such as 30, 90s, 2m (default 30)\n"
     "  --requests N            issue so many requests, in place of --duration\n"
     "  --transport shm|tcp     how the bytes travel (default shm)\n"
+    "  --mode pull|push        push: the source sends what is granted to it; over tcp only "
+    "(default\n"
+    "                          pull)\n"
     "  --link auto|tcp         tcp: control links as between two hosts (default auto)\n"
     "  --trace FILE            requests from a trace: JSON lines with timestamp (ms), "
     "input_length,\n"
@@ -109,6 +112,7 @@ enum option_id {
     OPTION_DURATION,
     OPTION_REQUESTS,
     OPTION_TRANSPORT,
+    OPTION_MODE,
     OPTION_LINK,
     OPTION_TRACE,
     OPTION_SPEED,
@@ -135,6 +139,7 @@ static const struct option long_options[] = {
     {"duration", required_argument, NULL, OPTION_DURATION},
     {"requests", required_argument, NULL, OPTION_REQUESTS},
     {"transport", required_argument, NULL, OPTION_TRANSPORT},
+    {"mode", required_argument, NULL, OPTION_MODE},
     {"link", required_argument, NULL, OPTION_LINK},
     {"trace", required_argument, NULL, OPTION_TRACE},
     {"speed", required_argument, NULL, OPTION_SPEED},
@@ -289,6 +294,8 @@ static bool set_option(struct burst_options *options, enum option_id id, struct 
     switch (id) {
     case OPTION_TRANSPORT:
         return set_choice(place, text, "shm", "tcp", &config->tcp);
+    case OPTION_MODE:
+        return set_choice(place, text, "pull", "push", &config->push);
     case OPTION_LINK:
         return set_choice(place, text, "auto", "tcp", &config->link_tcp);
     case OPTION_TRACE:
@@ -351,6 +358,10 @@ static int parse(int argc, char **argv, struct burst_options *options)
     }
     if (options->config.requests && options->config.duration_ms) {
         fprintf(stderr, "baton burst: give --requests or --duration, not both\n");
+        return EXIT_USAGE;
+    }
+    if (options->config.push && !options->config.tcp) {
+        fprintf(stderr, "baton burst: --mode push goes over tcp: give --transport tcp as well\n");
         return EXIT_USAGE;
     }
     if (options->config.speed > 0 && !options->trace_path) {
@@ -467,8 +478,8 @@ static void print_replay(const struct burst_options *options, FILE *file)
     } else {
         fprintf(file, " --duration %" PRIu64 "ms", config->duration_ms);
     }
-    fprintf(file, " --transport %s --link %s", config->tcp ? "tcp" : "shm",
-            config->link_tcp ? "tcp" : "auto");
+    fprintf(file, " --transport %s --mode %s --link %s", config->tcp ? "tcp" : "shm",
+            config->push ? "push" : "pull", config->link_tcp ? "tcp" : "auto");
     fprintf(file,
             " --cancel-rate %g --kv-bytes-per-token %" PRIu32 " --block-tokens %" PRIu32
             " --pool-blocks %" PRIu64,

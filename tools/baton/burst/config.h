@@ -43,6 +43,7 @@ struct burst_config {
     uint64_t block_bytes;
     uint64_t pool_blocks; /* of each of the two pools */
     bool tcp;             /* the transport; else shm */
+    bool push;            /* fetches are pushes; else pulls */
     bool link_tcp;
     bool verbose;
     int movers; /* -1: the engine's default */

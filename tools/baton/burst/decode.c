@@ -49,6 +49,7 @@ static bool fetch(struct role *role, struct record *record)
         .pool = role->pool,
         .blocks = record->blocks,
         .block_count = record->block_count,
+        .mode = role->config.push ? BATON_PUSH : BATON_PULL,
         .bytes_timeout_ms = record->plan.decode_bytes_ms,
         .whole_timeout_ms = record->plan.decode_whole_ms,
         .notices = role_notices(record),
