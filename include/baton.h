@@ -156,7 +156,9 @@ typedef enum baton_proof {
     BATON_PROOF_NEVER_EXPOSED, /* nobody could ever touch the blocks */
     BATON_PROOF_LOCAL_DRAIN, /* only this process's own code moved the bytes, and it has stopped */
     BATON_PROOF_REVOKED, /* nothing that may still be read from the blocks can ever be committed */
-    BATON_PROOF_PEER_DRAIN, /* every reader said, in its commit, that it has stopped */
+    BATON_PROOF_PEER_DRAIN,  /* every peer that could touch the blocks said that it has stopped */
+    BATON_PROOF_PEER_EXITED, /* the process that wrote into the blocks has ended (by its pidfd) */
+    BATON_PROOF_COUNT_,
 } baton_proof;
 
 /* Where a fetch or a reader slot stands, or stood when its outcome was decided. */
@@ -529,10 +531,16 @@ BATON_API BATON_MUST_USE baton_err baton_offer_aux(baton_handoff *offer, const v
  * where the sink can read the source's memory: over shm no code of the source is in the way.
  *
  * BATON_PUSH: the sink grants its windows, and the source sends each without being asked for it
- * over the transport.  For a source that is to set the pace, as each layer is written.  Over tcp
- * only: the sink's own code stores the bytes, so its receipt is BATON_PROOF_LOCAL_DRAIN, at once,
- * as with a pull over tcp, whatever the source still sends; and so is the source's (or
- * BATON_PROOF_REVOKED, where its pool was ever readable over shm).
+ * over the transport.  For a source that is to set the pace, as each layer is written.
+ *
+ * Over tcp, the default, the sink's own code stores the bytes, so its receipt is
+ * BATON_PROOF_LOCAL_DRAIN, at once, as with a pull over tcp, whatever the source still sends.  Over
+ * shm (`transport` is "shm", or tcp can not be) the source's movers write into the sink's pool
+ * themselves: the outcome is told at once, and the receipt waits for the source's word that it
+ * writes no more (BATON_PROOF_PEER_DRAIN) or for its process's end (BATON_PROOF_PEER_EXITED). While
+ * the source is stopped there is neither, on_doubt tells so, and the blocks stay in quarantine.
+ * The source's receipt is BATON_PROOF_LOCAL_DRAIN in both (or BATON_PROOF_REVOKED, where its pool
+ * was ever readable over shm).
  */
 typedef enum baton_mode {
     BATON_PULL = 0,
@@ -550,7 +558,7 @@ struct baton_fetch_args {
     size_t block_count;
     size_t first_block;    /* skip so many blocks of the offer, a prefix that is here already */
     const char *transport; /* NULL: the best that works of the engine's */
-    baton_mode mode;       /* BATON_PUSH: only tcp works */
+    baton_mode mode;       /* BATON_PUSH over shm: `pool` is one that Baton made */
     uint32_t opening_timeout_ms;  /* until the source accepts */
     uint32_t bytes_timeout_ms;    /* all readable bytes are read and the watermark stands still */
     uint32_t progress_timeout_ms; /* bytes are readable and none lands */
@@ -571,7 +579,7 @@ struct baton_fetch_args {
  * offer's bytes.  After any other outcome they hold garbage.  When on_quiet runs, no CPU, NIC or
  * peer can reach the blocks on behalf of this handoff, whatever the outcome.
  *
- * Errors: BATON_ETICKET; BATON_EINVAL (blocks, ranges, transport, a push where tcp is not allowed,
+ * Errors: BATON_ETICKET; BATON_EINVAL (blocks, ranges, transport, a push that no transport can do,
  * a layout or block size that is not the ticket's); BATON_EBUSY, a block is in another handoff;
  * BATON_ELIMIT (fetches_max; a place is free again soon after on_quiet, when the last frame has
  * left); BATON_ECLOSED; BATON_ENOMEM; BATON_ESYSTEM. On error nothing was started and no notice

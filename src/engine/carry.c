@@ -2,6 +2,7 @@
 /* Between the core and the world: events in, actions carried out. */
 #include "engine/engine.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "util/clock.h"
@@ -296,9 +297,27 @@ static bool settle_serve(baton_engine *engine)
     return true;
 }
 
+static bool settle_push(baton_engine *engine)
+{
+    struct engine_window *w = landing_done_pop(engine);
+    struct core_event event = {.type = CORE_EVENT_SERVED};
+
+    if (!w) {
+        return false;
+    }
+    event.served.offer_id = w->window.offer_id;
+    event.served.length = w->window.length;
+    event.served.status = copied_status(w->window.status);
+    event.served.slot = w->window.slot;
+    event.served.push = true;
+    free(w);
+    engine_apply(engine, &event);
+    return true;
+}
+
 void engine_settle_serves(baton_engine *engine)
 {
-    while (settle_serve(engine)) {
+    while (settle_serve(engine) || settle_push(engine)) {
     }
 }
 
@@ -326,7 +345,7 @@ static void attend(baton_engine *engine, struct engine_link *link)
 void engine_settle(baton_engine *engine)
 {
     do {
-        while (settle_window(engine) || settle_serve(engine)) {
+        while (settle_window(engine) || settle_serve(engine) || settle_push(engine)) {
         }
         if (engine->attention) {
             engine->attention = false;
@@ -336,5 +355,6 @@ void engine_settle(baton_engine *engine)
                 }
             }
         }
-    } while (engine->windows_done || engine->serves_done || engine->attention);
+    } while (engine->windows_done || engine->serves_done || engine->pushes_done ||
+             engine->attention);
 }

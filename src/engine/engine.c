@@ -219,6 +219,7 @@ static void engine_free(baton_engine *engine)
     if (engine->links) {
         greet_fini(engine);
     }
+    landing_fini(engine);
     windows_fini(engine);
     loop_fini(engine);
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {

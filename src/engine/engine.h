@@ -47,6 +47,7 @@ enum {
     ENGINE_SPIN_TURN_US = 50,          /* a turn lost for longer went to somebody busy */
     ENGINE_SPIN_PAUSE_US = 1000000,    /* then nothing is spun for so long */
     ENGINE_SPIN_US_FIRST = 10,         /* a driver that begins to spin begins with so much */
+    ENGINE_DOUBT_DIAL_MS = 500,        /* between two dials of a source that is to end a doubt */
     ENGINE_TICK_MS = 50,           /* housekeeping: handshakes, background check of free blocks */
     ENGINE_SCAN_BYTES = 256 << 10, /* checked in one housekeeping round, of each pool */
 };
@@ -129,8 +130,9 @@ struct baton_handoff {
 
     /* Offer. */
     struct core_event_offer offer;
-    atomic_bool aux_closed;   /* the watermark was told to be at its end */
-    pthread_mutex_t aux_lock; /* protects aux, aux_bytes */
+    struct landing *landing[BATON_READERS_MAX]; /* driver only: of the slots that are pushed */
+    atomic_bool aux_closed;                     /* the watermark was told to be at its end */
+    pthread_mutex_t aux_lock;                   /* protects aux, aux_bytes */
     /* Both. */
     unsigned char *aux;
     size_t aux_bytes;
@@ -205,6 +207,7 @@ struct engine_link {
     uint32_t peer_transports;
     struct transport_link *transport[ENGINE_TRANSPORTS];
     unsigned out; /* windows and serves that a transport has */
+    bool pushed;  /* sink: its peer may write into our pools */
     struct engine_link *flush_next;
     /* Sink. */
     struct ticket ticket; /* where to dial */
@@ -221,8 +224,10 @@ struct engine_link {
 struct engine_window {
     struct transport_window window; /* first: transports know only this */
     struct engine_window *next;
-    bool busy;   /* a transport has it */
-    bool orphan; /* sabotage: the core believes that it is over */
+    struct landing *landing; /* source: a push; NULL: of a fetch */
+    bool over;               /* a push that was given back */
+    bool busy;               /* a transport has it */
+    bool orphan;             /* sabotage: the core believes that it is over */
 };
 
 struct listener {
@@ -244,7 +249,7 @@ struct engine_counts {
     uint64_t outcomes[2][BATON_FAILED + 1];
     uint64_t causes[BATON_CAUSE_COUNT_];
     uint64_t cancels_won;
-    uint64_t receipts[BATON_PROOF_PEER_DRAIN + 1];
+    uint64_t receipts[BATON_PROOF_COUNT_];
     uint64_t doubts;
     uint64_t bytes_landed, bytes_useful, bytes_wasted, bytes_served;
     uint64_t frames_in, frames_out;
@@ -310,6 +315,10 @@ struct baton_engine {
     struct connection greeters[ENGINE_GREETERS_MAX];
     struct engine_window *windows, *windows_free;
     struct engine_window *windows_done, **windows_last; /* given back, oldest first */
+    struct engine_window *pushes_done, **pushes_last;   /* the same, of pushes */
+    struct engine_window *push_spare;
+    struct landing *landing_spare; /* of the OPEN that is looked at */
+    struct doubt *doubts;
     struct transport_serve *serves_done, **serves_last; /* the same */
     struct transport_serve *serve_spare;
     struct engine_counts counts; /* others see a copy: stats.c */
@@ -391,6 +400,27 @@ void serve_refuse(baton_engine *engine, const struct core_action *action);
 void serve_stop(baton_engine *engine, const struct core_action *action);
 void serve_free(struct transport_serve *serve);
 struct transport_link *window_link(struct engine_link *link, unsigned transport);
+
+/* landing.c: pushes over shm.  Source: an OPEN is prepared, applied, and over. */
+baton_cause landing_open(struct engine_link *link, const struct frame *frame,
+                         struct baton_handoff *h);
+/* `attempt`: of the lease that the OPEN led to; 0: to none. */
+void landing_opened(baton_engine *engine, struct baton_handoff *h, uint32_t slot, uint64_t attempt);
+/* The attempt is such a push. */
+bool landing_is(const struct baton_handoff *h, uint32_t slot, uint64_t attempt);
+void landing_forget(struct baton_handoff *h, uint32_t slot);
+/* Memory for one more push, of a link that has not too many.  False: the link is to be closed. */
+bool landing_reserve(struct engine_link *link);
+void landing_start(baton_engine *engine, const struct core_action *action);
+void landing_stop(baton_engine *engine, const struct core_action *action);
+void landing_done(baton_engine *engine, struct engine_window *window);
+/* The oldest that is to be told, the caller's now; NULL: none. */
+struct engine_window *landing_done_pop(baton_engine *engine);
+/* Sink: an OPEN that names our blocks; a link that is lost; its source, who may still write. */
+bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h);
+void doubt_begin(struct engine_link *link);
+void doubt_tick(baton_engine *engine, uint64_t now_us);
+void landing_fini(baton_engine *engine);
 
 /* link.c: control connections that stand. */
 void connection_init(struct connection *connection, baton_engine *engine);

@@ -10,6 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Whether the source is to write into the sink's memory itself. */
+static bool is_landing(const struct frame_open *open)
+{
+    return open->mode == OPEN_PUSH && open->transports == WIRE_TRANSPORT_SHM;
+}
+
 /* ---- out ---- */
 
 static bool out_open(struct engine_link *link, struct frame *frame, const struct baton_handoff *h)
@@ -19,6 +25,9 @@ static bool out_open(struct engine_link *link, struct frame *frame, const struct
     frame->open.first_block = h->first_block;
     frame->open.block_count = h->loan.count;
     frame->open.layout = h->pool->layout;
+    if (is_landing(&frame->open)) {
+        return landing_out(link, frame, h);
+    }
     return connection_add(&link->control, frame, -1);
 }
 
@@ -110,6 +119,9 @@ static bool out_grant(struct engine_link *link, const struct frame *frame, struc
 {
     BATON_ASSERT(h->id == frame->grant.fetch_id);
     h->granted = frame->grant.offset + frame->grant.length;
+    if (h->transports_wanted == WIRE_TRANSPORT_SHM) {
+        h->transports_used |= WIRE_TRANSPORT_SHM; /* the peer stores the bytes */
+    }
     return connection_add(&link->control, frame, -1);
 }
 
@@ -136,13 +148,14 @@ bool frame_out(struct engine_link *link, struct frame *frame, const struct core_
 /* ---- in ---- */
 
 static void apply(struct engine_link *link, const struct frame *frame, baton_cause misfit,
-                  bool exported)
+                  bool exported, bool remote)
 {
     struct core_event event = {.type = CORE_EVENT_FRAME, .link = link->number};
 
     event.frame.frame = frame;
     event.frame.misfit = misfit;
     event.frame.exported = exported;
+    event.frame.remote = remote;
     engine_apply(link->engine, &event);
 }
 
@@ -164,7 +177,7 @@ static baton_cause open_misfit(const struct engine_link *link, const struct fram
         open->block_count > h->loan.count - open->first_block) {
         return BATON_CAUSE_LAYOUT;
     }
-    if (!open_shares(link, open, pool) &&
+    if (!is_landing(open) && !open_shares(link, open, pool) &&
         !(open->transports & link->engine->transport_bits & WIRE_TRANSPORT_TCP)) {
         return BATON_CAUSE_TRANSPORT;
     }
@@ -173,18 +186,31 @@ static baton_cause open_misfit(const struct engine_link *link, const struct fram
 
 static void in_open(struct engine_link *link, const struct frame *frame)
 {
-    const struct baton_handoff *h;
+    struct baton_handoff *h;
+    struct core_slot_view before, after;
+    baton_cause misfit;
 
     /* The CANCEL before it may have stopped pushes: they are over, and their slot is free. */
     engine_settle_serves(link->engine);
     h = handoff_find(link->engine, CORE_OFFER, frame->open.offer_id);
     /* Of an offer that has ended only the core's record is looked at: its pool may be gone. */
     if (!h || atomic_load(&h->decided)) {
-        apply(link, frame, BATON_CAUSE_NONE, false);
+        apply(link, frame, BATON_CAUSE_NONE, false, false);
         return;
     }
-    apply(link, frame, open_misfit(link, &frame->open, h),
-          open_shares(link, &frame->open, h->pool));
+    misfit = open_misfit(link, &frame->open, h);
+    if (!is_landing(&frame->open)) {
+        apply(link, frame, misfit, open_shares(link, &frame->open, h->pool), false);
+        return;
+    }
+    if (!misfit) {
+        misfit = landing_open(link, frame, h);
+    }
+    core_slot_view(link->engine->core, h->index, frame->open.slot, &before);
+    apply(link, frame, misfit, false, true);
+    core_slot_view(link->engine->core, h->index, frame->open.slot, &after);
+    landing_opened(link->engine, h, frame->open.slot,
+                   after.attempt != before.attempt ? after.attempt : 0);
 }
 
 /* The fetch that a frame of its source names. */
@@ -207,12 +233,12 @@ static baton_cause pick_transport(struct engine_link *link, struct baton_handoff
         uint32_t bit = engine->transports[i].ops->bit;
 
         if (!(h->transports_wanted & bit & link->peer_transports) ||
-            (bit == WIRE_TRANSPORT_SHM &&
+            (bit == WIRE_TRANSPORT_SHM && !h->fetch.push &&
              !(known && known->usable && known->region.id == region))) {
             continue;
         }
         h->transport = i;
-        h->region = bit == WIRE_TRANSPORT_SHM ? &known->region : NULL;
+        h->region = bit == WIRE_TRANSPORT_SHM && !h->fetch.push ? &known->region : NULL;
         return BATON_CAUSE_NONE;
     }
     return BATON_CAUSE_TRANSPORT;
@@ -246,6 +272,7 @@ static void in_accept(struct engine_link *link, const struct frame *frame)
 {
     struct baton_handoff *h = fetch_of(link, frame->accept.fetch_id);
     baton_cause misfit = BATON_CAUSE_NONE;
+    bool remote = h && h->fetch.push && h->transports_wanted == WIRE_TRANSPORT_SHM;
 
     /* A second ACCEPT changes nothing: movers are using the plan. */
     if (h && !h->accepted) {
@@ -253,14 +280,18 @@ static void in_accept(struct engine_link *link, const struct frame *frame)
         h->attempt = frame->accept.attempt;
         h->accepted = true;
     }
-    apply(link, frame, misfit, false);
+    apply(link, frame, misfit, false, remote);
 }
 
-static void in_grant(struct engine_link *link, const struct frame *frame)
+static bool in_grant(struct engine_link *link, const struct frame *frame)
 {
-    if (serve_reserve(link)) {
-        apply(link, frame, BATON_CAUSE_NONE, false);
+    if (!landing_reserve(link)) {
+        return false;
     }
+    if (serve_reserve(link)) {
+        apply(link, frame, BATON_CAUSE_NONE, false, false);
+    }
+    return true;
 }
 
 static bool in_committed(struct engine_link *link, const struct frame *frame)
@@ -278,7 +309,7 @@ static bool in_committed(struct engine_link *link, const struct frame *frame)
         memcpy(h->aux, frame->payload, frame->payload_length);
         h->aux_bytes = frame->payload_length;
     }
-    apply(link, frame, BATON_CAUSE_NONE, false);
+    apply(link, frame, BATON_CAUSE_NONE, false, false);
     return true;
 }
 
@@ -289,7 +320,8 @@ static baton_err open_region(struct engine_link *link, const struct frame_region
     baton_err err;
 
     if (r->kind == REGION_MEMFD) {
-        err = region_map(&region->region, r->region, r->length, r->block_bytes, *fd, ret_error);
+        err = (link->sink ? region_map : region_map_writable)(&region->region, r->region, r->length,
+                                                              r->block_bytes, *fd, ret_error);
         if (!err) {
             *fd = -1; /* the region's now */
         }
@@ -309,8 +341,9 @@ static baton_err open_region(struct engine_link *link, const struct frame_region
 }
 
 /*
- * A pool of the source.  A later one may take the place of an earlier one that the source has
- * destroyed.  One that can not be used is no error of the protocol: another transport may do.
+ * A pool of the source, to be read; or of the sink, to be written.  A later one may take the place
+ * of an earlier one that its owner has destroyed.  One that can not be used is no error of the
+ * protocol: another transport may do.
  */
 static bool in_region(struct engine_link *link, const struct frame_region *r)
 {
@@ -327,7 +360,8 @@ static bool in_region(struct engine_link *link, const struct frame_region *r)
         fd = connection_pop_fd(&link->control);
     }
 
-    if (!link->sink || !link->control.is_unix || (r->kind == REGION_MEMFD && fd < 0) ||
+    if ((!link->sink && r->kind != REGION_MEMFD) || !link->control.is_unix ||
+        (r->kind == REGION_MEMFD && fd < 0) ||
         (*place && ((*place)->region.id >= r->region || link->replaced_count == BATON_POOLS_MAX))) {
         if (fd >= 0) {
             close(fd);
@@ -370,8 +404,7 @@ bool frame_in(struct engine_link *link, const struct frame *frame)
     case FRAME_COMMITTED:
         return in_committed(link, frame);
     case FRAME_GRANT:
-        in_grant(link, frame);
-        return true;
+        return in_grant(link, frame);
     case FRAME_REGION:
         return in_region(link, &frame->region);
     case FRAME_HELLO:
@@ -380,7 +413,7 @@ bool frame_in(struct engine_link *link, const struct frame *frame)
     case FRAME_BULK:
         return false; /* only at the start of a connection */
     default:
-        apply(link, frame, BATON_CAUSE_NONE, false);
+        apply(link, frame, BATON_CAUSE_NONE, false, false);
         return true;
     }
 }

@@ -78,6 +78,29 @@ static struct engine_link *unused_link(baton_engine *engine)
     return NULL;
 }
 
+/*
+ * There is no place for a link: one that nobody uses is to give its own.  A sink whose blocks are
+ * in doubt needs a link to its source, and must not wait for links that idle.
+ */
+static void make_room(baton_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->links_used; i++) {
+        struct engine_link *link = &engine->links[i];
+        struct core_link_view view;
+
+        if (!link->up || link->broken || link->out > 0) {
+            continue;
+        }
+        core_link_view(engine->core, i, &view);
+        if (view.handoffs == 0) {
+            link->broken = true;
+            link->broken_cause = BATON_CAUSE_LINK_CLOSED;
+            link_attend(link);
+            return;
+        }
+    }
+}
+
 /* ---- the source ---- */
 
 static void reject(struct connection *c, baton_cause cause, const char *text)
@@ -153,6 +176,11 @@ static void hello(struct connection *c, const struct frame_hello *h, size_t used
         return;
     }
     link = unused_link(engine);
+    if (!link) {
+        make_room(engine);
+        engine_settle(engine);
+        link = unused_link(engine);
+    }
     if (!link) {
         reject(c, BATON_CAUSE_BUSY, "this engine has its maximum of links (links_max)");
         return;
@@ -502,6 +530,7 @@ struct engine_link *greet_link(baton_engine *engine, const struct ticket *ticket
     if (!link) {
         engine_log(engine, BATON_LOG_ERROR, "all %u links are in use (links_max)",
                    engine->options.links_max);
+        make_room(engine); /* for the next try */
         return NULL;
     }
     link->sink = true;

@@ -19,6 +19,9 @@ void handoff_ref(struct baton_handoff *h)
 
 void handoff_free(struct baton_handoff *h)
 {
+    for (uint32_t slot = 0; slot < BATON_READERS_MAX; slot++) {
+        landing_forget(h, slot);
+    }
     pthread_mutex_destroy(&h->aux_lock);
     free(h->aux);
     free(h->blocks);

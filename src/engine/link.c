@@ -368,7 +368,7 @@ static void link_flush(struct engine_link *link)
 
     do {
         engine->framed = false;
-        while (link->up && has_room(&link->control)) {
+        while (link->up && !link->broken && has_room(&link->control)) {
             engine->framed = false;
             engine_apply(engine, &room);
             if (!engine->framed) {
@@ -378,7 +378,7 @@ static void link_flush(struct engine_link *link)
         if (link->up && !connection_write(&link->control)) {
             link_lose(link, connection_cause(&link->control));
         }
-    } while (link->up && engine->framed && has_room(&link->control));
+    } while (link->up && !link->broken && engine->framed && has_room(&link->control));
 }
 
 void link_flush_all(baton_engine *engine)
@@ -494,6 +494,7 @@ void link_shut(baton_engine *engine, const struct core_action *a)
         loop_unwatch(engine, &link->peer_exit);
         link->peer_exit_watched = false;
     }
+    doubt_begin(link);
     connection_close(&link->control);
     link->shut = true;
     link_attend(link);

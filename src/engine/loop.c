@@ -220,6 +220,7 @@ static void tick(baton_engine *engine, uint64_t now_us)
     }
     engine->next_tick_us = now_us + ENGINE_TICK_MS * 1000;
     greet_tick(engine, now_us);
+    doubt_tick(engine, now_us);
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
         baton_pool *pool;
 
@@ -251,7 +252,7 @@ static bool needs_tick(const baton_engine *engine)
             return true;
         }
     }
-    return atomic_load(&engine->checked_pools) > 0;
+    return engine->doubts || atomic_load(&engine->checked_pools) > 0;
 }
 
 static uint64_t next_deadline(const baton_engine *engine)

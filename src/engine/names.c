@@ -87,6 +87,7 @@ const char *baton_proof_name(baton_proof proof)
         [BATON_PROOF_LOCAL_DRAIN] = "local_drain",
         [BATON_PROOF_REVOKED] = "revoked",
         [BATON_PROOF_PEER_DRAIN] = "peer_drain",
+        [BATON_PROOF_PEER_EXITED] = "peer_exited",
     };
 
     return NAME_OF(names, proof);

@@ -170,7 +170,7 @@ static void add_counters(struct text *t, baton_engine *engine)
     add_number(t, "cancels_requested", atomic_load(&engine->cancels_requested));
     add_number(t, "cancels_won", c->cancels_won);
     add(t, "\"receipts\": {");
-    for (int p = BATON_PROOF_NEVER_EXPOSED; p <= BATON_PROOF_PEER_DRAIN; p++) {
+    for (int p = BATON_PROOF_NEVER_EXPOSED; p < BATON_PROOF_COUNT_; p++) {
         add_number(t, baton_proof_name((baton_proof)p), c->receipts[p]);
     }
     close_with(t, "}, ");

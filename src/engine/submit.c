@@ -220,28 +220,40 @@ static baton_err wanted_transports(const baton_engine *engine, const char *name,
     return BATON_OK;
 }
 
-/* The source sends on a bulk connection, whatever else the two could use. */
-static baton_err push_transports(const struct ticket *ticket, const char *name, unsigned *bits,
-                                 struct baton_error *ret_error)
+static bool has_endpoint(const struct ticket *ticket, const char *kind)
 {
-    bool reachable = false;
-
-    if (!(*bits & WIRE_TRANSPORT_TCP)) {
-        return error_set(ret_error, BATON_EINVAL,
-                         "a push goes over tcp, which %s does not allow: %s or pull",
-                         name ? "args.transport" : "this engine",
-                         name ? "name \"tcp\"" : "add it to the option transports");
-    }
     for (unsigned i = 0; i < ticket->endpoint_count; i++) {
-        reachable = reachable || strncmp(ticket->endpoint[i], "tcp:", 4) == 0;
+        if (strncmp(ticket->endpoint[i], kind, strlen(kind)) == 0) {
+            return true;
+        }
     }
-    if (!reachable) {
-        return error_set(
-            ret_error, BATON_EINVAL,
-            "a push goes over tcp, and the ticket names no tcp endpoint: let the source "
-            "listen on one, or pull");
+    return false;
+}
+
+/* One of them: the source can not be asked which it prefers.  tcp, unless shm is asked for, since
+ * then no receipt ever waits for the source. */
+static baton_err push_transports(const struct ticket *ticket, const baton_pool *pool,
+                                 unsigned *bits, struct baton_error *ret_error)
+{
+    if (*bits & WIRE_TRANSPORT_TCP && has_endpoint(ticket, "tcp:")) {
+        *bits = WIRE_TRANSPORT_TCP;
+        return BATON_OK;
     }
-    *bits = WIRE_TRANSPORT_TCP;
+    if (!(*bits & WIRE_TRANSPORT_SHM)) {
+        return error_set(ret_error, BATON_EINVAL,
+                         "a push over tcp needs a tcp endpoint, and the ticket names none: let the "
+                         "source listen on one, allow shm, or pull");
+    }
+    if (pool->memfd < 0) {
+        return error_set(ret_error, BATON_EINVAL,
+                         "a push over shm needs a pool that Baton makes: use one, or tcp, or pull");
+    }
+    if (!has_endpoint(ticket, "unix:")) {
+        return error_set(ret_error, BATON_EINVAL,
+                         "a push over shm needs a Unix endpoint, and the ticket names none: use "
+                         "tcp, or pull");
+    }
+    *bits = WIRE_TRANSPORT_SHM;
     return BATON_OK;
 }
 
@@ -353,7 +365,7 @@ baton_err baton_fetch(baton_engine *engine, const struct baton_fetch_args *args,
 
     if (err || (err = wanted_transports(engine, args->transport, &transports, ret_error)) ||
         (args->mode == BATON_PUSH &&
-         (err = push_transports(&ticket, args->transport, &transports, ret_error)))) {
+         (err = push_transports(&ticket, args->pool, &transports, ret_error)))) {
         return err;
     }
     h = handoff_create(engine, CORE_FETCH, args->pool, args->blocks, (uint32_t)args->block_count,

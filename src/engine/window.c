@@ -72,6 +72,10 @@ static void window_done(void *arg, struct transport_window *window)
     baton_engine *engine = arg;
     struct engine_window *w = (struct engine_window *)window;
 
+    if (w->landing) {
+        landing_done(engine, w);
+        return;
+    }
     window_back(&engine->links[window->engine_link]);
     w->busy = false;
     if (w->orphan) { /* sabotage: it was counted as done long ago */
@@ -178,6 +182,7 @@ baton_err windows_init(baton_engine *engine, struct baton_error *ret_error)
 
     engine->windows_last = &engine->windows_done;
     engine->serves_last = &engine->serves_done;
+    engine->pushes_last = &engine->pushes_done;
     engine->windows = calloc(windows, sizeof(*engine->windows));
     if (!engine->windows) {
         return error_set(ret_error, BATON_ENOMEM, "no memory for %u windows", windows);
@@ -341,8 +346,13 @@ void serve_start(baton_engine *engine, const struct core_action *a)
     struct baton_handoff *h = engine->table[CORE_OFFER][a->index];
     struct engine_link *link = &engine->links[a->link];
     struct transport_serve *serve = engine->serve_spare;
-    unsigned transport = transport_index(engine, serving);
+    unsigned transport;
 
+    if (landing_is(h, a->slot, a->serve.attempt)) {
+        landing_start(engine, a);
+        return;
+    }
+    transport = transport_index(engine, serving);
     engine->serve_spare = NULL;
     *serve = (struct transport_serve){.engine_link = link->number, .push = a->serve.push};
     /* A grant can be here before the bulk connection that it is answered on. */
@@ -379,6 +389,10 @@ void serve_refuse(baton_engine *engine, const struct core_action *a)
 
 void serve_stop(baton_engine *engine, const struct core_action *a)
 {
+    if (landing_is(engine->table[CORE_OFFER][a->index], a->slot, a->serve.attempt)) {
+        landing_stop(engine, a);
+        return;
+    }
     /* The slot may have been leased over several links in its life; the attempt is on one of them.
      */
     for (uint32_t i = 0; i < engine->links_used; i++) {

@@ -71,8 +71,9 @@ static baton_err memfd_check(int fd, uint64_t length, struct baton_error *ret_er
     return BATON_OK;
 }
 
-baton_err region_map(struct transport_region *ret_region, uint32_t id, uint64_t length,
-                     uint64_t block_bytes, int fd, struct baton_error *ret_error)
+static baton_err map_memfd(struct transport_region *ret_region, uint32_t id, uint64_t length,
+                           uint64_t block_bytes, int protection, int fd,
+                           struct baton_error *ret_error)
 {
     baton_err err = shape_check(length, block_bytes, ret_error);
     void *map;
@@ -83,7 +84,7 @@ baton_err region_map(struct transport_region *ret_region, uint32_t id, uint64_t 
     if (err) {
         return err;
     }
-    map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+    map = mmap(NULL, length, protection, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED) {
         return error_system(ret_error, errno, "mapping %llu bytes of the peer's memfd",
                             (unsigned long long)length);
@@ -99,6 +100,18 @@ baton_err region_map(struct transport_region *ret_region, uint32_t id, uint64_t 
     *ret_region = (struct transport_region){
         .id = id, .length = length, .block_bytes = block_bytes, .map = map, .pidfd = -1};
     return BATON_OK;
+}
+
+baton_err region_map(struct transport_region *ret_region, uint32_t id, uint64_t length,
+                     uint64_t block_bytes, int fd, struct baton_error *ret_error)
+{
+    return map_memfd(ret_region, id, length, block_bytes, PROT_READ, fd, ret_error);
+}
+
+baton_err region_map_writable(struct transport_region *ret_region, uint32_t id, uint64_t length,
+                              uint64_t block_bytes, int fd, struct baton_error *ret_error)
+{
+    return map_memfd(ret_region, id, length, block_bytes, PROT_READ | PROT_WRITE, fd, ret_error);
 }
 
 /* Yama's ptrace_scope; -1: there is no Yama. */

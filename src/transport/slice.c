@@ -24,26 +24,27 @@ struct slice {
     bool outside; /* the plan names bytes that the region does not have */
 };
 
-/* The plan's source side came from the peer: it must not lead past the region. */
-static bool inside(const struct transport_region *region, const struct plan_span *span)
+/* The plan's other side came from the peer: it must not lead past the region. */
+static bool inside(const struct transport_region *region, uint64_t offset, uint64_t length)
 {
-    return span->source_offset <= region->length &&
-           span->length <= region->length - span->source_offset;
+    return offset <= region->length && length <= region->length - offset;
 }
 
 static void copy_spans(void *arg)
 {
     struct slice *slice = arg;
     struct transport_window *window = slice->window;
+    const unsigned char *source = window->source_base ? window->source_base : window->region->map;
     struct plan_span span;
 
     while (slice->left && plan_next(&window->cursor, slice->left, &span)) {
-        if (!inside(window->region, &span)) {
+        uint64_t offset = window->source_base ? span.sink_offset : span.source_offset;
+
+        if (!inside(window->region, offset, span.length)) {
             slice->outside = true;
             return;
         }
-        memcpy(window->sink_base + span.sink_offset, window->region->map + span.source_offset,
-               span.length);
+        memcpy(window->sink_base + span.sink_offset, source + span.source_offset, span.length);
         slice->left -= span.length;
         window->landed += span.length;
         /* A fault in the next span must find this one counted. */
@@ -117,7 +118,7 @@ static enum transport_status copy_process(struct transport_window *window, uint3
     while (left && batch.count < SLICE_SPANS_MAX && plan_next(&window->cursor, left, &span)) {
         uintptr_t address = (uintptr_t)(region->remote_base + span.source_offset);
 
-        if (!inside(region, &span)) {
+        if (!inside(region, span.source_offset, span.length)) {
             return TRANSPORT_FAILED;
         }
         batch.local[batch.count].iov_base = window->sink_base + span.sink_offset;

@@ -68,7 +68,8 @@ struct transport_window {
     struct transport_link *link;
     const struct plan *plan;               /* borrowed */
     unsigned char *sink_base;              /* the sink's pool */
-    const struct transport_region *region; /* shm only */
+    const struct transport_region *region; /* shm only: the peer's */
+    const unsigned char *source_base;      /* shm: this side's pool, pushed; NULL: a pull */
     const atomic_bool *stop;
     /* Push: plan bytes below it were granted, so they may come.  NULL: the transport asks for them.
      */
@@ -219,6 +220,9 @@ int region_export(int memfd);
  */
 baton_err region_map(struct transport_region *ret_region, uint32_t id, uint64_t length,
                      uint64_t block_bytes, int fd, struct baton_error *ret_error);
+/* The same as MEMFD for memory that this side writes into (source, push). */
+baton_err region_map_writable(struct transport_region *ret_region, uint32_t id, uint64_t length,
+                              uint64_t block_bytes, int fd, struct baton_error *ret_error);
 baton_err region_attach(struct transport_region *ret_region, uint32_t id, uint64_t length,
                         uint64_t block_bytes, pid_t pid, int pidfd, uint64_t base,
                         uint64_t nonce_base, const uint8_t nonce[16],

@@ -63,7 +63,7 @@ static const struct field open_fields[] = {
     FIELD(open.offer_id),    FIELD(open.fetch_id),    FIELD(open.slot),
     FIELD(open.transports),  FIELD(open.secret),      FIELD(open.block_bytes),
     FIELD(open.first_block), FIELD(open.block_count), LAYOUT_FIELDS(open.layout),
-    FIELD(open.mode),
+    FIELD(open.mode),        FIELD(open.region),
 };
 
 static const struct field accept_fields[] = {
@@ -260,6 +260,12 @@ static const char *check_open(const struct frame *frame)
     if (o->first_block > BATON_HANDOFF_BLOCKS_MAX - o->block_count) {
         return "OPEN: first_block + block_count is out of range";
     }
+    if (o->mode != OPEN_PUSH && (o->region || frame->payload_length)) {
+        return "OPEN: a pull names no blocks of the sink";
+    }
+    if (frame->payload_length % 8 || frame->payload_length / 8 > o->block_count) {
+        return "OPEN: the runs are not whole or are more than the blocks";
+    }
     return NULL;
 }
 
@@ -359,7 +365,7 @@ static const struct frame_conf {
     [FRAME_REJECT] = {"REJECT", FIELDS(reject_fields), FRAME_REJECT_TEXT_BYTES_MAX, check_reject},
     [FRAME_BULK] = {"BULK", FIELDS(bulk_fields), 0, check_bulk},
     [FRAME_REGION] = {"REGION", FIELDS(region_fields), 0, check_region},
-    [FRAME_OPEN] = {"OPEN", FIELDS(open_fields), 0, check_open},
+    [FRAME_OPEN] = {"OPEN", FIELDS(open_fields), 8 * BATON_HANDOFF_BLOCKS_MAX, check_open},
     [FRAME_ACCEPT] = {"ACCEPT", FIELDS(accept_fields), 8 * BATON_HANDOFF_BLOCKS_MAX, check_accept},
     [FRAME_REFUSED] = {"REFUSED", FIELDS(refused_fields), 0, check_refused},
     [FRAME_WATERMARK] = {"WATERMARK", FIELDS(watermark_fields), 0, check_nothing},

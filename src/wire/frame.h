@@ -34,8 +34,8 @@ enum frame_type {
     FRAME_WELCOME,   /* source to sink: the link is up */
     FRAME_REJECT,    /* source to sink: it is not; the connection ends */
     FRAME_BULK,      /* sink to source, first on a bulk connection */
-    FRAME_REGION,  /* source to sink: memory that the sink may read; precedes the first ACCEPT that
-                      needs it */
+    FRAME_REGION,  /* memory that the other side may read (source to sink; precedes the first ACCEPT
+                      that needs it), or write (sink to source; precedes the first such OPEN) */
     FRAME_OPEN,    /* sink to source */
     FRAME_ACCEPT,  /* source to sink: leased */
     FRAME_REFUSED, /* source to sink: not leased, or not committed */
@@ -120,7 +120,9 @@ struct frame_open {
     uint32_t first_block; /* of the offer's list */
     uint32_t block_count; /* 1..BATON_HANDOFF_BLOCKS_MAX */
     struct baton_layout layout;
-    uint8_t mode; /* open_mode */
+    uint8_t mode;    /* open_mode */
+    uint32_t region; /* push over shm: the sink's pool, as REGION named it; else 0 */
+    /* payload: push over shm: the sink's blocks as runs, see layout.h; else none */
 };
 
 struct frame_accept {

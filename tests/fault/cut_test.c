@@ -21,7 +21,7 @@ enum {
     END_US_MAX = LINK_TIMEOUT_MS * 1000 + 1000000, /* from the cut to the receipt */
 };
 
-static const struct way tcp_link = {"tcp", BATON_LINK_TCP};
+static const struct way tcp_link = {"tcp", BATON_LINK_TCP, BATON_PULL};
 static const struct party_options options = {.way = &tcp_link, .link_timeout_ms = LINK_TIMEOUT_MS};
 
 static bool is_link_end(baton_cause cause)

@@ -86,6 +86,12 @@ static bool has_ended(const struct party *party, unsigned handoff, uint64_t numb
            atomic_load(&h->retired);
 }
 
+static bool is_doubted(const struct party *party, unsigned handoff, uint64_t number)
+{
+    (void)number;
+    return atomic_load(&party->seen->handoff[handoff].doubts) > 0;
+}
+
 static bool is_at_gate(const struct party *party, unsigned handoff, uint64_t number)
 {
     (void)handoff;
@@ -106,6 +112,11 @@ bool party_await_landed(struct party *party, unsigned handoff, uint64_t bytes)
 bool party_await_end(struct party *party, unsigned handoff)
 {
     return CHECK(await(party, has_ended, handoff, 0));
+}
+
+bool party_await_doubt(struct party *party, unsigned handoff)
+{
+    return CHECK(await(party, is_doubted, handoff, 0));
 }
 
 bool party_await_gate(struct party *party)

@@ -30,21 +30,22 @@ enum {
 struct way {
     const char *transport;
     baton_link_kind link;
+    baton_mode mode;
 };
 
 /* A story, told once for each way. */
 #define TEST_EACH_WAY(story)                                                                       \
     TEST(story##_shm)                                                                              \
     {                                                                                              \
-        story(&(struct way){"shm", BATON_LINK_AUTO});                                              \
+        story(&(struct way){"shm", BATON_LINK_AUTO, BATON_PULL});                                  \
     }                                                                                              \
     TEST(story##_tcp)                                                                              \
     {                                                                                              \
-        story(&(struct way){"tcp", BATON_LINK_AUTO});                                              \
+        story(&(struct way){"tcp", BATON_LINK_AUTO, BATON_PULL});                                  \
     }                                                                                              \
     TEST(story##_tcp_link)                                                                         \
     {                                                                                              \
-        story(&(struct way){"tcp", BATON_LINK_TCP});                                               \
+        story(&(struct way){"tcp", BATON_LINK_TCP, BATON_PULL});                                   \
     }
 
 /* Where a party's engine is held, once, within its trace, until party_open_gate(). */
@@ -56,8 +57,8 @@ enum party_gate {
 
 struct party_options {
     const struct way *way;
-    uint32_t link_timeout_ms;   /* 0: the engine's default */
-    uint32_t commit_timeout_ms; /* of fetches; 0: never */
+    uint32_t link_timeout_ms;                        /* 0: the engine's default */
+    uint32_t commit_timeout_ms, progress_timeout_ms; /* of fetches; 0: never */
     enum party_gate gate;
     const char *listen[2]; /* both or none */
 };
@@ -66,7 +67,7 @@ struct party_options {
 struct party_handoff {
     atomic_uint stage;    /* of the fetch, or of the offer's slot 0 */
     atomic_ullong landed; /* bytes */
-    atomic_uint outcomes, receipts;
+    atomic_uint outcomes, doubts, receipts;
     atomic_bool disordered;       /* a receipt before its outcome */
     atomic_bool retired;          /* the receipt was used */
     struct baton_result result;   /* valid once outcomes is 1 */
@@ -138,6 +139,7 @@ unsigned party_deafen(struct party *party, bool deaf);
 /* Waiting.  False, and a failed CHECK, when it does not come. */
 bool party_await_stage(struct party *party, unsigned handoff, baton_stage stage);
 bool party_await_landed(struct party *party, unsigned handoff, uint64_t bytes);
+bool party_await_doubt(struct party *party, unsigned handoff);
 /* Outcome and used receipt. */
 bool party_await_end(struct party *party, unsigned handoff);
 bool party_await_gate(struct party *party);

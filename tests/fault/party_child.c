@@ -110,9 +110,20 @@ static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_recei
     tell_news();
 }
 
+static void on_doubt(baton_handoff *handoff, void *arg, baton_cause cause)
+{
+    struct own *h = arg;
+
+    (void)handoff;
+    (void)cause;
+    atomic_fetch_add(&h->seen->doubts, 1);
+    tell_news();
+}
+
 static struct baton_notices notices_of(struct own *h)
 {
-    return (struct baton_notices){.on_outcome = on_outcome, .on_quiet = on_quiet, .arg = h};
+    return (struct baton_notices){
+        .on_outcome = on_outcome, .on_doubt = on_doubt, .on_quiet = on_quiet, .arg = h};
 }
 
 /* ---- payload ---- */
@@ -186,7 +197,9 @@ static void fetch(struct own *h, const struct party_order *order, struct party_a
                                     .pool = pool,
                                     .blocks = h->blocks,
                                     .block_count = PARTY_BLOCKS,
+                                    .mode = mine.way->mode,
                                     .commit_timeout_ms = mine.commit_timeout_ms,
+                                    .progress_timeout_ms = mine.progress_timeout_ms,
                                     .notices = notices_of(h)};
 
     if (!(answer->err = take_blocks(h))) {

@@ -146,7 +146,7 @@ static void sink_stopped_before_commit(const struct way *way)
 }
 TEST_EACH_WAY(sink_stopped_before_commit)
 
-static const struct way tcp_link = {"tcp", BATON_LINK_TCP};
+static const struct way tcp_link = {"tcp", BATON_LINK_TCP, BATON_PULL};
 
 /* Between hosts nobody can tell a stopped source from a dead one: the link closes.  What the source
  * says when it wakes up is of a link that is gone, and the offer is read over a new one. */

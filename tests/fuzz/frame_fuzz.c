@@ -92,7 +92,9 @@ static struct frame seed_frame(enum frame_type type)
         frame.region = (struct frame_region){1, REGION_PROCESS, 8192, 4096, 65536, 4096, {7}};
         break;
     case FRAME_OPEN:
-        frame.open = (struct frame_open){1, 2, 3, 3, {4}, 4096, 1, 2, {1, 2, 16, 8, 4, 4}, 1};
+        frame.open = (struct frame_open){1, 2, 3, 3, {4}, 4096, 1, 2, {1, 2, 16, 8, 4, 4}, 1, 5};
+        frame.payload = payload;
+        frame.payload_length = 8;
         break;
     case FRAME_ACCEPT:
         frame.accept = (struct frame_accept){2, 1, 4096, 12288, 1, 3, 4096, {1, 2, 16, 8, 4, 4}};

@@ -55,8 +55,8 @@ static void map(struct raw_link *raw, int fd, unsigned in)
 
     if (memory != MAP_FAILED) {
         raw->map = memory;
-        raw->in.ring = &raw->map[in];
-        raw->out.ring = &raw->map[1 - in];
+        raw->in = (struct ring_end){.ring = &raw->map[in]};
+        raw->out = (struct ring_end){.ring = &raw->map[1 - in]};
         raw->memfd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     }
 }
@@ -334,6 +334,17 @@ bool raw_accept(struct raw_link *raw)
     }
     raw->ringed = true;
     return true;
+}
+
+void raw_hang_up(struct raw_link *raw)
+{
+    close(raw->socket);
+    close(raw->memfd);
+    munmap(raw->map, RAW_RINGS_BYTES);
+    raw->socket = raw->memfd = -1;
+    raw->map = NULL;
+    raw->ringed = false;
+    raw->length = raw->used = 0;
 }
 
 void raw_close(struct raw_link *raw)

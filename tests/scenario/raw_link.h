@@ -53,6 +53,8 @@ size_t raw_ticket(const struct raw_link *raw, uint64_t block_bytes, uint32_t blo
 /* Source: wait for a HELLO with rings, map them, and say WELCOME. */
 bool raw_accept(struct raw_link *raw);
 
+/* Source: the connection alone; raw_accept() takes the next one. */
+void raw_hang_up(struct raw_link *raw);
 void raw_close(struct raw_link *raw);
 
 /* One byte on the socket, with a descriptor or, -1, without. */

@@ -51,9 +51,10 @@ static const struct frame samples[FRAME_TYPE_END_] = {
                               0x00003004,
                               0x00000506,
                               {1, 2, 3, 4, 5, 0x060708},
-                              OPEN_PUSH}},
-                    NULL,
-                    0},
+                              OPEN_PUSH,
+                              0x090a0b0c}},
+                    runs,
+                    sizeof(runs)},
     [FRAME_ACCEPT] = {FRAME_ACCEPT,
                       {.accept = {0x0102030405060708,
                                   0x1112131415161718,
@@ -96,7 +97,7 @@ static const struct frame samples[FRAME_TYPE_END_] = {
 
 static const uint32_t fixed_parts[FRAME_TYPE_END_] = {
     [FRAME_HELLO] = 68,     [FRAME_WELCOME] = 26, [FRAME_REJECT] = 5,     [FRAME_BULK] = 36,
-    [FRAME_REGION] = 53,    [FRAME_OPEN] = 81,    [FRAME_ACCEPT] = 72,    [FRAME_REFUSED] = 10,
+    [FRAME_REGION] = 53,    [FRAME_OPEN] = 85,    [FRAME_ACCEPT] = 72,    [FRAME_REFUSED] = 10,
     [FRAME_WATERMARK] = 24, [FRAME_COMMIT] = 28,  [FRAME_COMMITTED] = 16, [FRAME_ENDED] = 17,
     [FRAME_CANCEL] = 46,    [FRAME_PING] = 0,     [FRAME_PONG] = 0,       [FRAME_GRANT] = 44,
     [FRAME_WRITTEN] = 24,   [FRAME_QUIESCE] = 36, [FRAME_QUIESCED] = 24,
@@ -176,7 +177,7 @@ TEST(frame_region_golden)
 TEST(frame_open_golden)
 {
     static const uint8_t golden[] = {
-        81,   0,    0,    0,    6,    0,    0,    0,                   /* head */
+        101,  0,    0,    0,    6,    0,    0,    0,                   /* head */
         0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01,                /* offer_id */
         0x10, 0x0f, 0x0e, 0x0d, 0x0c, 0x0b, 0x0a, 0x09,                /* fetch_id */
         7,    0,    0,    0,                                           /* slot */
@@ -189,6 +190,9 @@ TEST(frame_open_golden)
         1,    0,    0,    0,    2,    0,    0,    0,    3,    0, 0, 0, /* layout */
         4,    0,    0,    0,    5,    0,    0,    0,    0x08, 7, 6, 0, /* */
         1,                                                             /* mode */
+        0x0c, 0x0b, 0x0a, 0x09,                                        /* region */
+        4,    0,    0,    0,    2,    0,    0,    0,                   /* runs */
+        9,    0,    0,    0,    1,    0,    0,    0,
     };
 
     check_golden(FRAME_OPEN, golden, sizeof(golden));
@@ -247,21 +251,6 @@ TEST(frame_grant_golden)
     };
 
     check_golden(FRAME_GRANT, golden, sizeof(golden));
-}
-
-/* The same for QUIESCE. */
-TEST(frame_quiesce_golden)
-{
-    static const uint8_t golden[] = {
-        36,   0,    0,    0,    18,   0,    0,    0,    /* head */
-        0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01, /* offer_id */
-        0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, /* fetch_id */
-        0x28, 0x27, 0x26, 0x25, 0x24, 0x23, 0x22, 0x21, /* attempt */
-        0x38, 0x37, 0x36, 0x35, 0x34, 0x33, 0x32, 0x31, /* nonce */
-        6,    0,    0,    0,                            /* slot */
-    };
-
-    check_golden(FRAME_QUIESCE, golden, sizeof(golden));
 }
 
 /* What is encoded comes back, also when another frame follows it. */
@@ -361,7 +350,7 @@ static const struct patch patches[] = {
     {FRAME_OPEN, 52, 4, 0, FRAME_BAD}, /* block_count */
     {FRAME_OPEN, 52, 4, BATON_HANDOFF_BLOCKS_MAX + 1, FRAME_BAD},
     {FRAME_OPEN, 52, 4, UINT32_MAX, FRAME_BAD},
-    {FRAME_OPEN, 80, 1, OPEN_PULL, FRAME_WHOLE}, /* mode */
+    {FRAME_OPEN, 80, 1, OPEN_PULL, FRAME_BAD}, /* mode: with a region and runs */
     {FRAME_OPEN, 80, 1, OPEN_PUSH + 1, FRAME_BAD},
     {FRAME_ACCEPT, 8, 8, 0, FRAME_BAD}, /* attempt */
     {FRAME_ACCEPT, 16, 8, 0x3000, FRAME_WHOLE},
@@ -462,6 +451,7 @@ TEST(frame_bad_head_is_bad_at_once)
 TEST(frame_body_length_limits)
 {
     static const uint32_t payload_max[FRAME_TYPE_END_] = {
+        [FRAME_OPEN] = 8 * BATON_HANDOFF_BLOCKS_MAX,
         [FRAME_REJECT] = FRAME_REJECT_TEXT_BYTES_MAX,
         [FRAME_ACCEPT] = 8 * BATON_HANDOFF_BLOCKS_MAX,
         [FRAME_COMMITTED] = BATON_AUX_BYTES_MAX,
@@ -483,18 +473,24 @@ TEST(frame_body_length_limits)
     }
 }
 
-/* An ACCEPT's runs come whole, and are no more than its blocks. */
-TEST(frame_accept_runs_limits)
+/* The runs of an ACCEPT, and of an OPEN, come whole, and are no more than its blocks. */
+TEST(frame_runs_limits)
 {
-    uint8_t bytes[SAMPLE_BYTES_MAX] = {0};
+    const enum frame_type types[] = {FRAME_ACCEPT, FRAME_OPEN};
 
-    frame_encode(&samples[FRAME_ACCEPT], bytes);
-    for (uint32_t payload = 0; payload <= 40; payload++) {
-        bool good = payload % 8 == 0 && payload <= 3 * 8;
+    for (unsigned t = 0; t < 2; t++) {
+        struct frame frame = samples[types[t]];
+        uint8_t bytes[SAMPLE_BYTES_MAX] = {0};
 
-        bytes_put_u32(bytes, fixed_parts[FRAME_ACCEPT] + payload);
-        CHECK(decode(bytes, FRAME_HEAD_BYTES + fixed_parts[FRAME_ACCEPT] + payload) ==
-              (good ? FRAME_WHOLE : FRAME_BAD));
+        frame.open.block_count = t == 1 ? 3 : frame.open.block_count;
+        frame_encode(&frame, bytes);
+        for (uint32_t payload = 0; payload <= 40; payload++) {
+            bool good = payload % 8 == 0 && payload <= 3 * 8;
+
+            bytes_put_u32(bytes, fixed_parts[types[t]] + payload);
+            CHECK(decode(bytes, FRAME_HEAD_BYTES + fixed_parts[types[t]] + payload) ==
+                  (good ? FRAME_WHOLE : FRAME_BAD));
+        }
     }
 }
 

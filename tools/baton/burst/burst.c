@@ -68,9 +68,8 @@ static const char usage[] =
     "  --duration TIME         issue requests for so long, such as 30, 90s, 2m (default 30)\n"
     "  --requests N            issue so many requests, in place of --duration\n"
     "  --transport shm|tcp     how the bytes travel (default shm)\n"
-    "  --mode pull|push        push: the source sends what is granted to it; over tcp only "
-    "(default\n"
-    "                          pull)\n"
+    "  --mode pull|push        push: the source sends, or over shm writes, what is granted to it\n"
+    "                          (default pull)\n"
     "  --link auto|tcp         tcp: control links as between two hosts (default auto)\n"
     "  --trace FILE            requests from a trace: JSON lines with timestamp (ms), "
     "input_length,\n"
@@ -358,10 +357,6 @@ static int parse(int argc, char **argv, struct burst_options *options)
     }
     if (options->config.requests && options->config.duration_ms) {
         fprintf(stderr, "baton burst: give --requests or --duration, not both\n");
-        return EXIT_USAGE;
-    }
-    if (options->config.push && !options->config.tcp) {
-        fprintf(stderr, "baton burst: --mode push goes over tcp: give --transport tcp as well\n");
         return EXIT_USAGE;
     }
     if (options->config.speed > 0 && !options->trace_path) {

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pushes over shm: the source's own movers write into the sink's pool, which it has mapped.  At the
+ * source: where the blocks of a lease's sink are, and the windows that are under way into them.  At
+ * the sink: what becomes of a fetch whose link is lost while the source may still write.
+ */
+#include "engine/engine.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+/* ---- the source ---- */
+
+/* The sink's blocks of one lease.  Windows use it until their slot can be leased anew. */
+struct landing {
+    struct baton_handoff *offer;
+    const struct transport_region *region;
+    struct plan plan;
+    uint64_t fetch_id, attempt;
+    atomic_bool stop;
+    struct engine_window *first, **last; /* under way, in the order of their grants */
+    uint32_t sink[];                     /* by block of the offer */
+};
+
+static unsigned shm_of(const baton_engine *engine)
+{
+    unsigned i = 0;
+
+    while (i < engine->transport_count && engine->transports[i].ops->bit != WIRE_TRANSPORT_SHM) {
+        i++;
+    }
+    return i;
+}
+
+/* The pool that the frame names, if this side can write there. */
+static const struct transport_region *landing_region(const struct engine_link *link,
+                                                     const struct frame_open *open)
+{
+    const struct engine_region *known = link->region[open->region % BATON_POOLS_MAX];
+
+    return known && known->usable && known->region.id == open->region &&
+                   known->region.block_bytes == open->block_bytes
+               ? &known->region
+               : NULL;
+}
+
+baton_cause landing_open(struct engine_link *link, const struct frame *frame,
+                         struct baton_handoff *h)
+{
+    const struct frame_open *open = &frame->open;
+    const struct transport_region *region = landing_region(link, open);
+    uint32_t end = open->first_block + open->block_count;
+    struct landing *landing;
+
+    if (!region || !(link->engine->transport_bits & WIRE_TRANSPORT_SHM)) {
+        return BATON_CAUSE_TRANSPORT;
+    }
+    landing = calloc(1, sizeof(*landing) + end * sizeof(landing->sink[0]));
+    if (!landing) {
+        return BATON_CAUSE_TRANSPORT;
+    }
+    if (!runs_decode(frame->payload, frame->payload_length, open->block_count,
+                     region->length / region->block_bytes, landing->sink + open->first_block)) {
+        free(landing);
+        return BATON_CAUSE_LAYOUT;
+    }
+    landing->offer = h;
+    landing->region = region;
+    landing->fetch_id = open->fetch_id;
+    landing->plan = (struct plan){.block_bytes = open->block_bytes,
+                                  .block_count = end,
+                                  .source = h->blocks,
+                                  .sink = landing->sink};
+    landing->last = &landing->first;
+    BATON_ASSERT(!link->engine->landing_spare);
+    link->engine->landing_spare = landing;
+    return BATON_CAUSE_NONE;
+}
+
+/* The OPEN was applied: if it led to a lease, that is where its bytes go. */
+void landing_opened(baton_engine *engine, struct baton_handoff *h, uint32_t slot, uint64_t attempt)
+{
+    struct landing *landing = engine->landing_spare;
+
+    engine->landing_spare = NULL;
+    if (!landing || !attempt) {
+        free(landing);
+        return;
+    }
+    landing_forget(h, slot);
+    landing->attempt = attempt;
+    h->landing[slot] = landing;
+}
+
+bool landing_is(const struct baton_handoff *h, uint32_t slot, uint64_t attempt)
+{
+    return h->landing[slot] && h->landing[slot]->attempt == attempt;
+}
+
+void landing_forget(struct baton_handoff *h, uint32_t slot)
+{
+    /* A slot is leased anew, or forgotten, only after its pushes. */
+    BATON_ASSERT(!h->landing[slot] || !h->landing[slot]->first);
+    free(h->landing[slot]);
+    h->landing[slot] = NULL;
+}
+
+bool landing_reserve(struct engine_link *link)
+{
+    baton_engine *engine = link->engine;
+
+    if (!engine->push_spare) {
+        engine->push_spare = malloc(sizeof(*engine->push_spare));
+    }
+    return engine->push_spare && link->out < ENGINE_WINDOWS_MAX;
+}
+
+void landing_start(baton_engine *engine, const struct core_action *a)
+{
+    struct baton_handoff *h = engine->table[CORE_OFFER][a->index];
+    struct landing *landing = h->landing[a->slot];
+    struct engine_link *link = &engine->links[a->link];
+    struct engine_window *w = engine->push_spare;
+    unsigned shm = shm_of(engine);
+
+    BATON_ASSERT(w && landing->fetch_id == a->serve.fetch_id);
+    engine->push_spare = NULL;
+    *w = (struct engine_window){.landing = landing};
+    w->window =
+        (struct transport_window){.link = window_link(link, shm),
+                                  .plan = &landing->plan,
+                                  .sink_base = (unsigned char *)(uintptr_t)landing->region->map,
+                                  .region = landing->region,
+                                  .source_base = h->pool->memory,
+                                  .stop = &landing->stop,
+                                  .offset = a->serve.offset,
+                                  .length = a->serve.length,
+                                  .fetch_id = a->serve.fetch_id,
+                                  .offer_id = h->id,
+                                  .attempt = a->serve.attempt,
+                                  .slot = a->slot,
+                                  .engine_link = link->number};
+    *landing->last = w;
+    landing->last = &w->next;
+    link->out++;
+    h->transports_used |= WIRE_TRANSPORT_SHM;
+    /* Only what the plan has: the sink said how many blocks it wants. */
+    if (!w->window.link || w->window.offset + w->window.length > plan_bytes(&landing->plan)) {
+        w->window.status = TRANSPORT_FAILED;
+        landing_done(engine, w);
+        return;
+    }
+    engine->counts.bytes_served += a->serve.length;
+    engine->transports[shm].ops->post(&w->window);
+}
+
+void landing_stop(baton_engine *engine, const struct core_action *a)
+{
+    const struct baton_handoff *h = engine->table[CORE_OFFER][a->index];
+    struct landing *landing = h->landing[a->slot];
+    const struct engine_window *w = landing->first;
+    unsigned shm = shm_of(engine);
+
+    atomic_store(&landing->stop, true);
+    if (w && engine->links[w->window.engine_link].transport[shm]) {
+        engine->transports[shm].ops->stop(w->window.link, landing->fetch_id);
+    }
+}
+
+/* Windows of a lease are told of in order, whichever mover was faster. */
+void landing_done(baton_engine *engine, struct engine_window *w)
+{
+    struct landing *landing = w->landing;
+    struct engine_link *link = &engine->links[w->window.engine_link];
+
+    link->out--;
+    link_attend(link); /* it may be over */
+    w->over = true;
+    while ((w = landing->first) && w->over) {
+        landing->first = w->next;
+        landing->last = w->next ? landing->last : &landing->first;
+        w->next = NULL;
+        *engine->pushes_last = w;
+        engine->pushes_last = &w->next;
+    }
+}
+
+struct engine_window *landing_done_pop(baton_engine *engine)
+{
+    struct engine_window *w = engine->pushes_done;
+
+    if (w) {
+        engine->pushes_done = w->next;
+        engine->pushes_last = w->next ? engine->pushes_last : &engine->pushes_done;
+    }
+    return w;
+}
+
+/* ---- the sink ---- */
+
+/* A source that may write into our pools, and whose link was lost.  Its process is watched, and it
+ * is dialled again and again, until nothing is in doubt. */
+struct doubt {
+    struct transport_fd exit; /* a pidfd; fd -1: it has ended, or can not be watched */
+    baton_engine *engine;
+    struct ticket ticket;
+    uint64_t dial_us; /* not before */
+    struct doubt *next;
+};
+
+bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h)
+{
+    baton_pool *pool = h->pool;
+    struct frame region = {.type = FRAME_REGION};
+    uint8_t *runs;
+    bool added;
+
+    link->pushed = true;
+    if (link->told[pool->number] != pool->region) {
+        region.region.region = pool->region;
+        region.region.kind = REGION_MEMFD;
+        region.region.length = pool->bytes;
+        region.region.block_bytes = pool->block_bytes;
+        link->told[pool->number] = pool->region;
+        if (!connection_add(&link->control, &region, pool->memfd)) {
+            return false;
+        }
+    }
+    runs = malloc(8 * (size_t)h->loan.count);
+    if (!runs) {
+        return false;
+    }
+    frame->open.region = pool->region;
+    frame->payload = runs;
+    frame->payload_length = (uint32_t)runs_encode(h->blocks, h->loan.count, runs);
+    added = connection_add(&link->control, frame, -1);
+    free(runs);
+    return added;
+}
+
+static bool is_doubtful(const struct baton_handoff *h, const struct doubt *doubt)
+{
+    return h && h->fetch.push && atomic_load(&h->decided) && !h->receipt.proof &&
+           h->transports_wanted == WIRE_TRANSPORT_SHM &&
+           memcmp(h->ticket.incarnation, doubt->ticket.incarnation, ID_BYTES) == 0;
+}
+
+static struct baton_handoff *fetch_at(baton_engine *engine, uint32_t index)
+{
+    struct baton_handoff *h;
+
+    pthread_mutex_lock(&engine->table_lock);
+    h = engine->table[CORE_FETCH][index];
+    pthread_mutex_unlock(&engine->table_lock);
+    return h; /* only the driver takes it away */
+}
+
+/* What its process wrote itself, it writes no more; mappings of pools are not inherited. */
+static void source_exited(struct transport_fd *watch, unsigned events)
+{
+    struct doubt *doubt = (struct doubt *)(void *)((char *)watch - offsetof(struct doubt, exit));
+    baton_engine *engine = doubt->engine;
+    struct core_event event = {.type = CORE_EVENT_PROOF, .proof.proof = BATON_PROOF_PEER_EXITED};
+
+    (void)events;
+    loop_unwatch(engine, &doubt->exit);
+    close(doubt->exit.fd);
+    doubt->exit.fd = -1;
+    for (uint32_t i = 0; i < engine->options.fetches_max; i++) {
+        const struct baton_handoff *h = fetch_at(engine, i);
+
+        if (is_doubtful(h, doubt)) {
+            event.proof.id = h->id;
+            engine_apply(engine, &event);
+        }
+    }
+}
+
+void doubt_begin(struct engine_link *link)
+{
+    struct doubt *doubt;
+    int fd;
+
+    if (!link->pushed || link->peer_exit.fd < 0) {
+        return;
+    }
+    for (doubt = link->engine->doubts; doubt; doubt = doubt->next) {
+        if (memcmp(doubt->ticket.incarnation, link->incarnation, ID_BYTES) == 0) {
+            return;
+        }
+    }
+    fd = fcntl(link->peer_exit.fd, F_DUPFD_CLOEXEC, 0);
+    doubt = calloc(1, sizeof(*doubt));
+    if (doubt) {
+        *doubt = (struct doubt){.exit = {.fd = fd, .ready = source_exited},
+                                .engine = link->engine,
+                                .ticket = link->ticket,
+                                .next = link->engine->doubts};
+        link->engine->doubts = doubt;
+        fd = -1;
+        if (doubt->exit.fd >= 0 && !loop_watch(link->engine, &doubt->exit, EPOLLIN)) {
+            fd = doubt->exit.fd;
+            doubt->exit.fd = -1;
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+static void doubt_free(struct doubt *doubt)
+{
+    if (doubt->exit.fd >= 0) {
+        loop_unwatch(doubt->engine, &doubt->exit);
+        close(doubt->exit.fd);
+    }
+    free(doubt);
+}
+
+static bool has_doubtful(const struct doubt *doubt)
+{
+    for (uint32_t i = 0; i < doubt->engine->options.fetches_max; i++) {
+        if (is_doubtful(fetch_at(doubt->engine, i), doubt)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A new link asks the source for its word (the core says QUIESCE on it). */
+void doubt_tick(baton_engine *engine, uint64_t now_us)
+{
+    struct doubt **at = &engine->doubts;
+
+    while (*at) {
+        struct doubt *doubt = *at;
+
+        if (!has_doubtful(doubt)) {
+            *at = doubt->next;
+            doubt_free(doubt);
+            continue;
+        }
+        if (now_us >= doubt->dial_us &&
+            core_link_to(engine->core, doubt->ticket.incarnation) == CORE_NONE) {
+            doubt->dial_us = now_us + ENGINE_DOUBT_DIAL_MS * 1000;
+            greet_link(engine, &doubt->ticket);
+        }
+        at = &doubt->next;
+    }
+}
+
+void landing_fini(baton_engine *engine)
+{
+    while (engine->doubts) {
+        struct doubt *doubt = engine->doubts;
+
+        engine->doubts = doubt->next;
+        doubt_free(doubt);
+    }
+    free(engine->push_spare);
+}
