@@ -38,6 +38,8 @@ static void start(struct sim *s, struct handoff *h)
         .begin = h->begin,
         .end = h->end,
         .total = h->total,
+        .push = is_push(h->transport),
+        .nonce = h->nonce,
         .opening_ms = clocks && chance(p, 300) ? 1 + below(p, 10) : 0,
         .bytes_ms = clocks && chance(p, 300) ? 1 + below(p, 10) : 0,
         .progress_ms = clocks && chance(p, 300) ? 1 + below(p, 10) : 0,
@@ -48,6 +50,9 @@ static void start(struct sim *s, struct handoff *h)
     event.fetch.secret[3] ^= h->wrong_secret;
     h->link = (int8_t)sim_link_to(s, h->node, handoff_at(s, h->offer)->life);
     event.fetch.link = h->link < 0 ? CORE_NO_LINK : (uint32_t)h->link;
+    if (h->link >= 0 && s->world->nodes[h->node].links[h->link].conn >= 0) {
+        h->lane = s->world->conn[s->world->nodes[h->node].links[h->link].conn].serial;
+    }
     node_apply(s, h->node, &event);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bytes: windows and serves by three models of transport.  Each piece is loaded at one time and
+ * The bytes: windows and serves by five models of transport.  Each piece is loaded at one time and
  * stored at another, and carries what was in the source's memory when it was loaded.
  *
  *  stream   the source's own code loads a piece and sends it; the sink's own code stores it on
@@ -9,8 +9,9 @@
  *           mover has begun ends after at most one more piece.  The memory outlives its process.
  *  library  a network card loads and stores, whatever the processes do; the window comes back when
  *           the last of its pieces is known to have ended.  It reads what lies at the address now.
+ *  pushes    see push.c; of a push by stream the sink's side is here.
  */
-#include "sim/check.h"
+#include "sim/bulk.h"
 
 #include <string.h>
 
@@ -21,15 +22,14 @@ static struct window *window_at(struct sim *s, unsigned node, unsigned number, u
     return w->state == WINDOW_POSTED && w->serial == serial ? w : NULL;
 }
 
-static uint64_t move_time(struct sim *s)
+uint64_t bulk_move_time(struct sim *s)
 {
     return around(&s->world->schedule, s->world->options.move_us);
 }
 
 /* ---- pieces ---- */
 
-/* Somebody loads plan byte `at` of the fetch's offer. */
-static uint64_t load(struct sim *s, struct handoff *h, uint32_t at, bool by_address)
+uint64_t bulk_load(struct sim *s, struct handoff *h, uint32_t at, bool by_address)
 {
     const struct handoff *offer = handoff_at(s, h->offer);
     uint32_t block = h->remote[at / PIECES];
@@ -49,15 +49,14 @@ static uint64_t load(struct sim *s, struct handoff *h, uint32_t at, bool by_addr
     return s->world->life[life].block[block].tag[at % PIECES];
 }
 
-/* A piece is on its way to the sink's block by something that the sink can not stop. */
-static void under_way(struct sim *s, struct handoff *h, uint32_t at, int by)
+void bulk_under_way(struct sim *s, struct handoff *h, uint32_t at, int by)
 {
     uint8_t *inflight = &life_of(s, h)->block[h->blocks[(at - h->begin) / PIECES]].inflight;
 
     *inflight = (uint8_t)(*inflight + by);
 }
 
-static void land(struct sim *s, struct handoff *h, uint32_t at, uint64_t tag)
+void bulk_land(struct sim *s, struct handoff *h, uint32_t at, uint64_t tag)
 {
     struct life *life = life_of(s, h);
     uint32_t i = (at - h->begin) / PIECES;
@@ -107,12 +106,15 @@ static void post(struct sim *s, unsigned node, struct window *w, const struct ha
 {
     unsigned number = (unsigned)(w - s->world->nodes[node].windows);
 
+    if (h->transport == BY_PUSH_STREAM) {
+        return; /* the source is told by a GRANT */
+    }
     if (h->transport == BY_STREAM) {
         post_stream(s, node, w, &s->world->nodes[node].links[w->link]);
         return;
     }
     if (h->transport == BY_MAPPING) {
-        PUSH(s, move_time(s), .type = EV_MOVE, .node = (uint8_t)node, .a = (uint16_t)number,
+        PUSH(s, bulk_move_time(s), .type = EV_MOVE, .node = (uint8_t)node, .a = (uint16_t)number,
              .b = w->serial);
         return;
     }
@@ -135,6 +137,7 @@ void sim_window_start(struct sim *s, unsigned node, const struct core_action *a)
         number++;
     }
     BATON_ASSERT(number < WINDOWS_MAX && h->id == a->copy.id && h->accepted);
+    BATON_ASSERT(h->transport != BY_PUSH_LIBRARY);
     check_S8_no_post_after_end(s, h);
     check_S16_bounds(s, h, a->copy.offset, a->copy.length);
     if (h->lease == LEASE_VALID) {
@@ -163,7 +166,7 @@ void sim_window_start(struct sim *s, unsigned node, const struct core_action *a)
 static void stop(struct sim *s, unsigned node, struct window *w)
 {
     w->stopping = true;
-    if (w->transport == BY_STREAM || (w->transport == BY_MAPPING && !w->begun)) {
+    if (is_stream(w->transport) || (w->transport == BY_MAPPING && !w->begun)) {
         give_back(s, node, w, CORE_COPIED_ABORTED);
     }
 }
@@ -192,10 +195,12 @@ void sim_windows_link_closed(struct sim *s, unsigned node, unsigned link)
         }
     }
     for (unsigned i = 0; i < SERVES_MAX; i++) {
-        if (n->serves[i].used && !n->serves[i].done && n->serves[i].link == link) {
+        if (n->serves[i].used && !n->serves[i].done && !n->serves[i].push &&
+            n->serves[i].link == link) {
             serve_end(s, node, &n->serves[i], CORE_COPIED_ABORTED);
         }
     }
+    sim_push_link_closed(s, node, link);
 }
 
 /* ---- mapping ---- */
@@ -226,8 +231,8 @@ void sim_window_move(struct sim *s, const struct event *e)
     w->begun = true;
     if (w->holding) {
         w->holding = false;
-        under_way(s, h, w->offset + w->next, -1);
-        land(s, h, w->offset + w->next, w->tag);
+        bulk_under_way(s, h, w->offset + w->next, -1);
+        bulk_land(s, h, w->offset + w->next, w->tag);
         w->next++;
         w->landed++;
     }
@@ -239,10 +244,10 @@ void sim_window_move(struct sim *s, const struct event *e)
         return;
     }
     check_P4_stopped_at_once(s, h);
-    w->tag = load(s, h, w->offset + w->next, false);
+    w->tag = bulk_load(s, h, w->offset + w->next, false);
     w->holding = true;
-    under_way(s, h, w->offset + w->next, 1);
-    push(s, move_time(s), *e);
+    bulk_under_way(s, h, w->offset + w->next, 1);
+    push(s, bulk_move_time(s), *e);
 }
 
 /* ---- library ---- */
@@ -269,7 +274,7 @@ void sim_window_nic(struct sim *s, const struct event *e)
 
     if (e->b == UINT32_MAX) { /* a test's broken mover */
         if (lives(s, handoff_at(s, (int)e->d))) {
-            land(s, handoff_at(s, (int)e->d), e->c, e->d);
+            bulk_land(s, handoff_at(s, (int)e->d), e->c, e->d);
         }
         return;
     }
@@ -286,22 +291,40 @@ void sim_window_nic(struct sim *s, const struct event *e)
             nic_ends(s, e->node, w);
             return;
         }
-        under_way(s, h, e->c, 1);
+        bulk_under_way(s, h, e->c, 1);
         PUSH(s, around(&s->world->network, s->world->options.delay_us), .type = EV_NIC_LAND,
-             .node = e->node, .a = e->a, .b = e->b, .c = e->c, .d = load(s, h, e->c, true));
+             .node = e->node, .a = e->a, .b = e->b, .c = e->c, .d = bulk_load(s, h, e->c, true));
         return;
     }
-    under_way(s, h, e->c, -1);
-    land(s, h, e->c, e->d);
+    bulk_under_way(s, h, e->c, -1);
+    bulk_land(s, h, e->c, e->d);
     w->landed++;
     nic_ends(s, e->node, w);
 }
 
-/* ---- stream, at the sink ---- */
+/* ---- streams, at the sink ---- */
+
+/* What is pushed says of which fetch it is, and where its window begins. */
+static struct window *bulk_window(struct sim *s, const struct event *e)
+{
+    struct node *n = &s->world->nodes[e->node];
+
+    if (e->type != EV_PUSH_PIECE && e->type != EV_PUSH_END) {
+        return window_at(s, e->node, e->a, e->b);
+    }
+    for (unsigned i = 0; i < WINDOWS_MAX && lives(s, handoff_at(s, e->a)); i++) {
+        struct window *w = &n->windows[i];
+
+        if (w->state == WINDOW_POSTED && w->handoff == (int16_t)e->a && w->offset == e->b) {
+            return w;
+        }
+    }
+    return NULL;
+}
 
 void sim_window_bulk(struct sim *s, const struct event *e)
 {
-    struct window *w = window_at(s, e->node, e->a, e->b);
+    struct window *w = bulk_window(s, e);
     const struct core_event heard = {.type = CORE_EVENT_HEARD, .link = w ? w->link : 0};
     struct handoff *h;
 
@@ -310,15 +333,15 @@ void sim_window_bulk(struct sim *s, const struct event *e)
     }
     h = handoff_at(s, w->handoff);
     node_apply(s, e->node, &heard);
-    w = window_at(s, e->node, e->a, e->b);
+    w = bulk_window(s, e);
     if (!w) {
         return; /* a clock ran out first */
     }
     if (h->stop) {
         give_back(s, e->node, w, CORE_COPIED_ABORTED);
-    } else if (e->type == EV_BULK_PIECE) {
+    } else if (e->type == EV_BULK_PIECE || e->type == EV_PUSH_PIECE) {
         check_P4_stopped_at_once(s, h);
-        land(s, h, e->c, e->d);
+        bulk_land(s, h, e->c, e->d);
         w->landed++;
     } else {
         give_back(s, e->node, w,
@@ -329,8 +352,7 @@ void sim_window_bulk(struct sim *s, const struct event *e)
 
 /* ---- stream, at the source ---- */
 
-/* In order, on the bulk connection of the link. */
-static void bulk_send(struct sim *s, struct conn *c, struct event event)
+void bulk_send(struct sim *s, struct conn *c, struct event event)
 {
     uint64_t at = s->world->now + around(&s->world->network, s->world->options.delay_us);
     uint64_t cut = s->world->cut_until[c->node[SOURCE]][c->node[SINK]];
@@ -414,16 +436,24 @@ void sim_serve_ask(struct sim *s, const struct event *e)
     v->sink = (uint8_t)e->c;
 }
 
-void sim_serve_start(struct sim *s, unsigned node, const struct core_action *a)
+unsigned bulk_serve_unused(const struct node *n)
 {
-    struct node *n = &s->world->nodes[node];
-    struct handoff *h = handoff_at(s, n->table[CORE_OFFER][a->index]);
     unsigned i = 0;
 
     while (i < SERVES_MAX && n->serves[i].used) {
         i++;
     }
-    BATON_ASSERT(i < SERVES_MAX && h->id == a->serve.id);
+    BATON_ASSERT(i < SERVES_MAX);
+    return i;
+}
+
+void sim_serve_start(struct sim *s, unsigned node, const struct core_action *a)
+{
+    struct node *n = &s->world->nodes[node];
+    struct handoff *h = handoff_at(s, n->table[CORE_OFFER][a->index]);
+    unsigned i = bulk_serve_unused(n);
+
+    BATON_ASSERT(h->id == a->serve.id && !a->serve.push);
     n->serves[i] = (struct serve){.used = true,
                                   .link = (uint8_t)a->link,
                                   .slot = (uint8_t)a->slot,
@@ -435,7 +465,7 @@ void sim_serve_start(struct sim *s, unsigned node, const struct core_action *a)
     n->links[a->link].out++;
     h->serves++;
     s->world->serve_new = (int16_t)i;
-    PUSH(s, move_time(s), .type = EV_SERVE, .node = (uint8_t)node, .a = (uint16_t)i,
+    PUSH(s, bulk_move_time(s), .type = EV_SERVE, .node = (uint8_t)node, .a = (uint16_t)i,
          .b = n->serves[i].serial);
 }
 
@@ -460,11 +490,12 @@ void sim_serve_stop(struct sim *s, unsigned node, const struct core_action *a)
     for (unsigned i = 0; i < SERVES_MAX; i++) {
         struct serve *v = &n->serves[i];
 
-        if (v->used && !v->done && handoff_at(s, v->handoff)->id == a->serve.id &&
+        if (v->used && !v->done && !v->push && handoff_at(s, v->handoff)->id == a->serve.id &&
             v->attempt == a->serve.attempt) {
             serve_end(s, node, v, CORE_COPIED_ABORTED);
         }
     }
+    sim_push_stop(s, node, a->serve.id, a->serve.attempt);
 }
 
 void sim_serve_step(struct sim *s, const struct event *e)
@@ -475,6 +506,10 @@ void sim_serve_step(struct sim *s, const struct event *e)
     uint32_t at;
 
     if (!v->used || v->done || v->serial != e->b) {
+        return;
+    }
+    if (v->push) {
+        sim_push_step(s, e);
         return;
     }
     h = handoff_at(s, v->handoff);
@@ -493,5 +528,5 @@ void sim_serve_step(struct sim *s, const struct event *e)
         serve_end(s, e->node, v, CORE_COPIED_OK);
         return;
     }
-    push(s, move_time(s), *e);
+    push(s, bulk_move_time(s), *e);
 }

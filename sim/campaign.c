@@ -31,6 +31,9 @@ static void add(struct sim_totals *t, const struct sim_result *r)
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         t->fired[i] += r->fired[i];
     }
+    for (unsigned i = 0; i < SIM_ENDS; i++) {
+        t->ends[i] += r->ends[i];
+    }
 }
 
 static double percent(uint64_t part, uint64_t whole)
@@ -73,12 +76,16 @@ static void print_totals(const struct sim_totals *t)
            "a fault or cancel while READING or COMMITTING: %.1f %% of the seeds\n"
            "core_check(), pool_check() every 64 events and each frame twice (S14): %.1f %%; a node "
            "killed in a copy of the world (S20): %.1f %%\n"
+           "cards that wrote: quiet by WRITTEN %" PRIu64 ", QUIESCED %" PRIu64 ", a fence %" PRIu64
+           ", an exit %" PRIu64 "; never %" PRIu64 "\n"
            "violations: %" PRIu64 "\nhash of all states: %016" PRIx64 "\nfaults:",
            t->seeds, t->seconds, each_second(t->seeds, t->seconds), t->events,
            t->seeds ? (double)t->events / (double)t->seeds : 0,
            each_second(t->events, t->seconds) / 1e6, t->steps, t->offers, t->fetches, t->completed,
            t->frames, t->pieces, t->receipts, percent(t->struck, t->seeds),
-           percent(t->deep, t->seeds), percent(t->forked, t->seeds), t->violations, t->hash);
+           percent(t->deep, t->seeds), percent(t->forked, t->seeds), t->ends[SIM_WRITTEN],
+           t->ends[SIM_QUIESCED], t->ends[SIM_FENCED], t->ends[SIM_EXITED], t->ends[SIM_NEVER],
+           t->violations, t->hash);
     for (unsigned i = 0; i < SIM_FAULTS; i++) {
         printf("%s%-15s %10" PRIu64, i % 4 ? "   " : "\n  ", sim_fault_name((enum sim_fault)i),
                t->fired[i]);

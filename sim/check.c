@@ -147,7 +147,8 @@ void check_S8_no_post_after_end(struct sim *s, const struct handoff *fetch)
 
 void check_S9_never_exposed(struct sim *s, const struct handoff *h)
 {
-    bool exposed = h->side == CORE_OFFER ? h->attempts > 0 || h->accepted_sent : h->posted > 0;
+    bool exposed = h->side == CORE_OFFER ? h->attempts > 0 || h->accepted_sent
+                                         : h->posted > 0 || h->grants > 0;
 
     if (h->proof == BATON_PROOF_NEVER_EXPOSED && exposed) {
         FAIL(s, "handoff %llu was exposed, and its receipt says that it never was", ull(h->id));
@@ -182,9 +183,9 @@ void check_S12_timeout_never_frees(struct sim *s, const struct handoff *h, bool 
 
 void check_S13_all_lanes(struct sim *s, const struct handoff *h)
 {
-    if (h->windows > 0 || h->serves > 0) {
-        FAIL(s, "handoff %llu is quiet with %u windows and %u serves under way", ull(h->id),
-             h->windows, h->serves);
+    if (h->windows > 0 || h->serves > 0 || h->coming > 0) {
+        FAIL(s, "handoff %llu is quiet with %u windows, %u serves and %u pieces under way",
+             ull(h->id), h->windows, h->serves, h->coming);
     }
 }
 
@@ -265,6 +266,24 @@ void check_P3_agreement(struct sim *s, const struct handoff *fetch)
     }
 }
 
+/* A card of this side still writes for the offer. */
+static bool has_card(const struct sim *s, const struct node *n, const struct handoff *offer)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < SERVES_MAX; i++) {
+        any = any || (n->serves[i].used && n->serves[i].card &&
+                      n->serves[i].handoff == number_of(s, offer));
+    }
+    return any;
+}
+
+/* What peers write themselves is not this side's to end. */
+static bool is_written(const struct handoff *h)
+{
+    return h->side == CORE_FETCH && h->transport == BY_PUSH_LIBRARY && h->grants > 0;
+}
+
 void check_P4_free_at_once(struct sim *s, unsigned node)
 {
     const struct node *n = &s->world->nodes[node];
@@ -274,11 +293,11 @@ void check_P4_free_at_once(struct sim *s, unsigned node)
             const struct handoff *h =
                 n->table[side][i] < 0 ? NULL : handoff_at(s, n->table[side][i]);
 
-            if (h && h->outcomes && !h->quiets && !h->windows && !h->serves) {
+            if (h && h->outcomes && !h->quiets && !h->windows && !h->serves && !is_written(h)) {
                 FAIL(s, "handoff %llu is over, nothing of it is under way, and it is not quiet",
                      ull(h->id));
             }
-            if (h && h->outcomes && !h->quiets && side == CORE_OFFER) {
+            if (h && h->outcomes && !h->quiets && side == CORE_OFFER && !has_card(s, n, h)) {
                 FAIL(s, "offer %llu is over and waits for somebody else's movers", ull(h->id));
             }
         }
@@ -395,7 +414,7 @@ static bool read_by_peer(struct sim *s, const struct handoff *offer)
         for (unsigned w = 0; n->alive && w < WINDOWS_MAX; w++) {
             const struct window *window = &n->windows[w];
 
-            if (window->state == WINDOW_POSTED && window->transport != BY_STREAM &&
+            if (window->state == WINDOW_POSTED && reads_itself(window->transport) &&
                 handoff_at(s, window->handoff)->offer == number_of(s, offer)) {
                 return true;
             }
@@ -429,7 +448,7 @@ void check_P10_exposed(struct sim *s, const struct handoff *offer, unsigned proo
         const struct handoff *f = handoff_at(s, (int)i);
 
         if (f->offer == number_of(s, offer) && f->lease != LEASE_NONE &&
-            f->transport != BY_STREAM && proof != BATON_PROOF_REVOKED &&
+            reads_itself(f->transport) && proof != BATON_PROOF_REVOKED &&
             proof != BATON_PROOF_PEER_DRAIN) {
             FAIL(s, "offer %llu was read by a peer itself, and its proof is %s", ull(offer->id),
                  baton_proof_name((baton_proof)proof));
@@ -440,8 +459,12 @@ void check_P10_exposed(struct sim *s, const struct handoff *offer, unsigned proo
 void check_P10_landed(struct sim *s, const struct handoff *h, const struct core_action *outcome)
 {
     uint64_t total = h->side == CORE_FETCH ? h->end - h->begin : h->total;
+    bool bounds = h->side == CORE_FETCH && h->transport == BY_PUSH_LIBRARY;
 
-    if (outcome->outcome.total != total || outcome->outcome.landed != h->landed) {
+    if (bounds) {
+        check_P10_bounds(s, h, outcome->outcome.landed, false);
+    }
+    if (outcome->outcome.total != total || (!bounds && outcome->outcome.landed != h->landed)) {
         FAIL(s, "the outcome of handoff %llu tells of %llu bytes of %llu, not of %u of %llu",
              ull(h->id), ull(outcome->outcome.landed), ull(outcome->outcome.total), h->landed,
              ull(total));
@@ -453,9 +476,13 @@ void check_P10_evidence(struct sim *s, const struct handoff *h, const struct cor
     bool fetch = h->side == CORE_FETCH;
     uint64_t attempts = fetch ? h->attempt > 0 : h->attempts;
     uint64_t last = fetch ? h->attempt : h->last_attempt;
+    bool bounds = fetch && h->transport == BY_PUSH_LIBRARY;
 
+    if (bounds) {
+        check_P10_bounds(s, h, quiet->quiet.landed, true);
+    }
     if (quiet->quiet.attempts != attempts || quiet->quiet.last_attempt != last ||
-        quiet->quiet.landed != h->landed) {
+        (!bounds && quiet->quiet.landed != h->landed)) {
         FAIL(s,
              "the receipt of handoff %llu tells of %llu attempts up to %llu and of %llu bytes, not "
              "of %llu up to %llu and %u",
@@ -475,7 +502,7 @@ void check_P10_told_exposed(struct sim *s, const struct handoff *offer,
         const struct slot_shadow *t = &offer->slot[i];
 
         if (t->stage == BATON_STAGE_LEASED && t->attempt == accept->frame.accept.attempt &&
-            accept->exported != (handoff_at(s, t->holder)->transport != BY_STREAM)) {
+            accept->exported != reads_itself(handoff_at(s, t->holder)->transport)) {
             FAIL(s, "attempt %llu of offer %llu is %s to be let into the memory", ull(t->attempt),
                  ull(offer->id), accept->exported ? "said" : "not said");
         }

@@ -24,6 +24,23 @@ void check_S5_attempts_grow(struct sim *s, struct life *life, uint64_t attempt);
 void check_S6_one_outcome(struct sim *s, const struct handoff *h);
 void check_S7_integrity(struct sim *s, const struct handoff *fetch);
 void check_S8_no_post_after_end(struct sim *s, const struct handoff *fetch);
+/* A slot is leased anew: nothing is pushed for its last lease any more. */
+void check_P5_pushes_over(struct sim *s, const struct handoff *offer, unsigned slot);
+/* Pushes (check_push.c): a piece is posted; a push is started; WRITTEN, QUIESCED leave. */
+void check_S8_no_push_after_end(struct sim *s, const struct handoff *fetch);
+void check_S14_pushed_once(struct sim *s, const struct handoff *fetch,
+                           const struct core_action *serve);
+void check_S13_written(struct sim *s, const struct handoff *fetch, uint64_t end);
+void check_S13_quiesced(struct sim *s, unsigned node, const struct handoff *fetch);
+/* A GRANT leaves: where the sink's own code stores, it has a window for it already. */
+void check_S16_window(struct sim *s, const struct handoff *fetch);
+/* Whatever is written was granted before. */
+void check_S16_granted(struct sim *s, const struct handoff *fetch, uint64_t offset,
+                       uint64_t length);
+/* The receipt of a fetch says how it became quiet, and so it did. */
+void check_P10_proof(struct sim *s, const struct handoff *fetch);
+/* What an outcome and a receipt say of bytes that a card of the source wrote. */
+void check_P10_bounds(struct sim *s, const struct handoff *fetch, uint64_t said, bool receipt);
 void check_S9_never_exposed(struct sim *s, const struct handoff *h);
 /* A slot is leased to a fetch. */
 void check_S10_epoch(struct sim *s, const struct handoff *offer, const struct handoff *fetch,
@@ -78,6 +95,15 @@ void check_L1_silence(struct sim *s, unsigned node);
 /* The same, by its clock: nothing was heard for all of the time. */
 void check_L1_silence_was(struct sim *s, unsigned node, const struct sim_link *link);
 /* The liveness phase. */
+/* A fetch that is over and waits, for good, for a proof that its source is drained: that is dead or
+ * outside, and nothing can close its way in. */
+bool is_stuck(struct sim *s, const struct handoff *fetch);
+
+struct stuck {
+    uint32_t fetches, blocks;
+};
+
+struct stuck stuck_of(struct sim *s, unsigned node);
 void check_L1_terminal(struct sim *s);
 void check_L2_free(struct sim *s, unsigned node);
 void check_L4_no_livelock(struct sim *s, uint64_t events);

@@ -158,6 +158,26 @@ static int link_unused(struct sim *s, unsigned node)
     return -1;
 }
 
+/* No place is left.  Blocks may wait for a link, so one that nobody uses goes, if there is any; its
+ * place is free the next time. */
+static void make_room(struct sim *s, unsigned node)
+{
+    const struct node *n = &s->world->nodes[node];
+
+    for (unsigned i = 0; i < LINKS_MAX && s->world->options.transports >> BY_PUSH_LIBRARY; i++) {
+        struct core_link_view view;
+
+        if (!n->links[i].up) {
+            continue;
+        }
+        core_link_view(n->core, i, &view);
+        if (view.up && view.handoffs == 0) {
+            sim_link_break(s, node, i, BATON_CAUSE_LINK_CLOSED);
+            return;
+        }
+    }
+}
+
 /* The sink's link to that life of a source: the one there is, or a new one that is dialled. */
 int sim_link_to(struct sim *s, unsigned node, unsigned life)
 {
@@ -172,6 +192,7 @@ int sim_link_to(struct sim *s, unsigned node, unsigned life)
     }
     number = link_unused(s, node);
     if (number < 0) {
+        make_room(s, node);
         return -1;
     }
     n->links[number].sink = true;
@@ -315,6 +336,7 @@ static void hello(struct sim *s, unsigned number)
     }
     link = link_unused(s, node);
     if (link < 0) {
+        make_room(s, node);
         reject(s, number, BATON_CAUSE_BUSY);
         return;
     }

@@ -13,6 +13,7 @@
     (BIT(SIM_CRASH) | BIT(SIM_RESTART) | BIT(SIM_RESTART_FAST) | BIT(SIM_STALE_TICKET) |           \
      BIT(SIM_FEW_PEERS))
 #define ALL (BIT(SIM_FAULTS) - 1)
+#define PUSHES (BIT(BY_PUSH_STREAM) | BIT(BY_PUSH_LIBRARY))
 
 static const struct preset {
     const char *name, *text;
@@ -25,6 +26,8 @@ static const struct preset {
     {"tcp", "the source's own code sends", 0, BIT(BY_STREAM), ALL},
     {"shm", "the sink reads the source's memory", 0, BIT(BY_MAPPING), ALL},
     {"library", "one-sided reads that land late", 0, BIT(BY_LIBRARY), ALL},
+    {"push", "the source writes what it is granted", 0, PUSHES, ALL},
+    {"push-library", "one-sided writes that land late", 0, BIT(BY_PUSH_LIBRARY), ALL},
     {"calm", "no fault and no cancel", 0, 0, 0},
     {"cancels", "cancels are the only trouble", 0, 0, CANCELS},
     {"restarts", "processes die and come back", 0, 0, LIVES},
@@ -33,14 +36,15 @@ static const struct preset {
 enum { PRESETS = sizeof(presets) / sizeof(presets[0]) };
 
 static const char *const fault_names[SIM_FAULTS] = {
-    "cancel-fetch",  "cancel-request", "cancel-offer", "cancel-both",  "cancel-late",
-    "pause",         "pause-long",     "crash",        "restart",      "restart-fast",
-    "break",         "half-open",      "cut",          "clog",         "stall",
-    "redial",        "delay",          "split",        "duplicate",    "forged",
-    "jump-forward",  "jump-backward",  "skew",         "no-link",      "no-serve",
-    "no-frame",      "read-fail",      "misfit",       "wrong-secret", "stale-ticket",
-    "receipt-twice", "receipt-forged", "stolen-block", "early-commit", "replay",
-    "greedy-read",   "late-advance",   "near-wrap",    "few-peers",
+    "cancel-fetch",  "cancel-request", "cancel-offer",  "cancel-both",  "cancel-late",
+    "pause",         "pause-long",     "crash",         "restart",      "restart-fast",
+    "break",         "half-open",      "cut",           "clog",         "stall",
+    "redial",        "delay",          "split",         "duplicate",    "forged",
+    "jump-forward",  "jump-backward",  "skew",          "no-link",      "no-serve",
+    "no-frame",      "read-fail",      "misfit",        "wrong-secret", "stale-ticket",
+    "receipt-twice", "receipt-forged", "stolen-block",  "early-commit", "replay",
+    "greedy-read",   "late-advance",   "near-wrap",     "few-peers",    "late-piece",
+    "write-fail",    "greedy-grant",   "false-written",
 };
 
 const char *sim_fault_name(enum sim_fault fault)
@@ -137,10 +141,21 @@ static void draw_extremes(struct sim *s, struct options *o)
     o->narrow = chance(&p, 64) && o->nodes > 2 && (o->faults & BIT(SIM_PAUSE_LONG));
     if (o->narrow) {
         o->sources = o->sources < 2 ? 2 : o->sources;
-        o->transports |= BIT(BY_STREAM);
+        o->transports |= o->transports & PUSHES ? BIT(BY_PUSH_STREAM) : BIT(BY_STREAM);
         o->ping = o->clocks = false;
         o->limits.windows = 1;
     }
+}
+
+/* From a stream of its own. */
+static void draw_pushes(struct sim *s, struct options *o, bool drawn)
+{
+    struct prng *p = &s->world->push;
+    uint32_t pushes = chance(p, 512) ? between(p, 1, 3) << PULLS : 0;
+
+    o->transports |= drawn ? pushes : 0;
+    o->fences = chance(p, 300);
+    o->exits = chance(p, 512) && !o->ping;
 }
 
 void options_draw(struct sim *s)
@@ -157,7 +172,7 @@ void options_draw(struct sim *s)
     o->sources = o->nodes == 2 ? 1 : between(&p, 1, o->nodes);
     o->blocks = between(&p, 4, BLOCKS_MAX);
     o->offers = between(&p, 10, 52);
-    o->transports = between(&p, 1, BIT(TRANSPORTS) - 1);
+    o->transports = between(&p, 1, BIT(PULLS) - 1);
     if (preset->transports) {
         o->transports = preset->transports;
     }
@@ -180,6 +195,7 @@ void options_draw(struct sim *s)
     o->room = o->answers = between(&p, 1, QUEUE_MAX - 2);
     o->faults = draw_faults(&p, preset) & ~s->plan.without;
     draw_limits(&p, o);
+    draw_pushes(s, o, preset->transports == 0);
     draw_extremes(s, o);
     if (s->plan.handoffs && s->plan.handoffs < o->offers) {
         o->offers = s->plan.handoffs;
@@ -193,7 +209,7 @@ void sim_print_options(const struct sim *s, FILE *file)
     fprintf(
         file,
         "nodes %u, %u of them sources; %u blocks a pool (%s); %u offers\n"
-        "transports:%s%s%s; links %s, timeout %u us; clocks of handoffs %s\n"
+        "transports:%s%s%s%s%s%s%s; links %s, timeout %u us; clocks of handoffs %s\n"
         "mean times: message %u us, piece %u us, work %u us, fault %u us\n"
         "of 1024: cancels %u, strikes %u, retries %u, computing stalls %u\n"
         "limits: offers %u of %u readers, fetches %u, links %u, attempts %u, replies %u, "
@@ -203,10 +219,13 @@ void sim_print_options(const struct sim *s, FILE *file)
         "doubt %" PRIu64 " us; records of peers %s; numbers %s %u bits\nfaults on:",
         o->nodes, o->sources, o->blocks, o->wrapped ? "wrapped" : "own", o->offers,
         o->transports & BIT(BY_STREAM) ? " tcp" : "", o->transports & BIT(BY_MAPPING) ? " shm" : "",
-        o->transports & BIT(BY_LIBRARY) ? " library" : "", o->ping ? "tcp" : "unix",
-        o->link_timeout_us, o->clocks ? "run" : "never run", o->delay_us, o->move_us, o->work_us,
-        o->fault_us, o->cancel, o->strike, o->retry, o->stall_compute, o->limits.offers,
-        o->limits.slots, o->limits.fetches, o->limits.links, o->limits.attempts, o->limits.replies,
+        o->transports & BIT(BY_LIBRARY) ? " library" : "",
+        o->transports & BIT(BY_PUSH_STREAM) ? " push-tcp" : "",
+        o->transports & BIT(BY_PUSH_LIBRARY) ? " push-library" : "", o->fences ? ", fenced" : "",
+        o->exits ? ", ended by an exit" : "", o->ping ? "tcp" : "unix", o->link_timeout_us,
+        o->clocks ? "run" : "never run", o->delay_us, o->move_us, o->work_us, o->fault_us,
+        o->cancel, o->strike, o->retry, o->stall_compute, o->limits.offers, o->limits.slots,
+        o->limits.fetches, o->limits.links, o->limits.attempts, o->limits.replies,
         o->limits.windows, o->limits.windows_per_fetch, o->limits.window_bytes,
         o->limits.inflight_bytes, o->narrow ? ", one source stops" : "", o->room, o->answers,
         o->crowded ? ", crowded" : "", o->limits.doubt_us, o->few_peers ? "few" : "enough",

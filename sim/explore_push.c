@@ -188,6 +188,6 @@ void explore_push_prove(struct explorer *x, unsigned sink)
     struct core_event event = {.type = CORE_EVENT_PROOF};
 
     event.proof.id = doubtful(x, x->w, sink)->id;
-    event.proof.proof = BATON_PROOF_PEER_DRAIN;
+    event.proof.proof = BATON_PROOF_PEER_EXITED;
     explore_world_event(x, (int)sink + 1, &event);
 }

@@ -49,21 +49,66 @@ static bool out_accept(struct sim *s, unsigned node, struct frame *frame,
     return true;
 }
 
+/* The fetch of the peer at the other end. */
+static struct handoff *fetch_of_peer(struct sim *s, unsigned life, uint64_t id)
+{
+    for (unsigned i = 0; i < s->world->handoff_count; i++) {
+        struct handoff *h = handoff_at(s, (int)i);
+
+        if (h->side == CORE_FETCH && h->life == life && h->id == id) {
+            return h;
+        }
+    }
+    return NULL;
+}
+
+static void out_push(struct sim *s, unsigned node, const struct frame *frame,
+                     const struct core_action *action)
+{
+    unsigned life = s->world->nodes[node].links[action->link].peer_life;
+    struct handoff *h;
+
+    if (frame->type == FRAME_GRANT) {
+        h = handoff_at(s, s->world->nodes[node].table[CORE_FETCH][action->index]);
+        check_S8_no_post_after_end(s, h);
+        check_S16_bounds(s, h, frame->grant.offset, frame->grant.length);
+        if (h->lease == LEASE_VALID) {
+            check_P7_watermark(s, handoff_at(s, h->offer),
+                               frame->grant.offset + frame->grant.length);
+        }
+        check_S16_window(s, h);
+        h->grants++;
+        h->granted = (uint32_t)(frame->grant.offset + frame->grant.length);
+    } else if (frame->type == FRAME_WRITTEN) {
+        h = fetch_of_peer(s, life, frame->written.fetch_id);
+        check_S13_written(s, h, frame->written.end);
+    } else if (frame->type == FRAME_QUIESCED) {
+        h = fetch_of_peer(s, life, frame->quiesced.fetch_id);
+        if (h && handoff_at(s, h->offer)->life == s->world->nodes[node].life &&
+            frame->quiesced.attempt == h->attempt) {
+            check_S13_quiesced(s, node, h);
+            h->quiesced_said = true;
+        }
+    }
+}
+
 bool sim_frame_out(struct sim *s, unsigned node, struct frame *frame,
                    const struct core_action *action)
 {
     struct handoff *h;
     const struct sim_link *link = &s->world->nodes[node].links[action->link];
 
-    if (fault_draw(s, SIM_NO_FRAME, 8)) {
+    out_push(s, node, frame, action);
+    /* The engine has always room for what is small, and GRANTs after one that was lost would tell
+     * of a gap. */
+    if (frame->type < FRAME_GRANT && fault_draw(s, SIM_NO_FRAME, 8)) {
         fault_struck(s, node);
         return false;
     }
     switch (frame->type) {
     case FRAME_OPEN:
         h = handoff_at(s, s->world->nodes[node].table[CORE_FETCH][action->index]);
-        frame->open.transports =
-            h->transport == BY_STREAM ? WIRE_TRANSPORT_TCP : WIRE_TRANSPORT_SHM;
+        frame->open.transports = is_stream(h->transport) ? WIRE_TRANSPORT_TCP : WIRE_TRANSPORT_SHM;
         frame->open.block_bytes = PIECES;
         frame->open.first_block = h->first_block;
         frame->open.block_count = h->count;
@@ -118,7 +163,7 @@ static void check_S14_idempotence(struct sim *s, unsigned node, const struct cor
 }
 
 static void apply(struct sim *s, unsigned node, unsigned link, const struct frame *frame,
-                  baton_cause misfit, bool exported)
+                  baton_cause misfit, bool exported, bool remote)
 {
     struct core_event event = {.type = CORE_EVENT_FRAME, .link = link};
     const struct sim_link *l = &s->world->nodes[node].links[link];
@@ -128,6 +173,7 @@ static void apply(struct sim *s, unsigned node, unsigned link, const struct fram
     event.frame.frame = frame;
     event.frame.misfit = misfit;
     event.frame.exported = exported;
+    event.frame.remote = remote;
     node_apply(s, node, &event);
     if (doubled && l->up && l->core_knows) {
         check_S14_idempotence(s, node, &event, replies);
@@ -143,15 +189,17 @@ static void in_open(struct sim *s, unsigned node, unsigned link, const struct fr
 {
     const struct handoff *h = at(s, node, CORE_OFFER, frame->open.offer_id);
     baton_cause misfit = BATON_CAUSE_NONE;
+    bool outside = frame->open.transports & WIRE_TRANSPORT_SHM;
+    bool pushed = frame->open.mode == OPEN_PUSH;
 
     if (!h || h->outcomes > 0) {
-        apply(s, node, link, frame, misfit, false);
+        apply(s, node, link, frame, misfit, false, false);
         return;
     }
     if (fault_draw(s, SIM_MISFIT, 30)) {
         misfit = BATON_CAUSE_LAYOUT;
     }
-    apply(s, node, link, frame, misfit, frame->open.transports & WIRE_TRANSPORT_SHM);
+    apply(s, node, link, frame, misfit, outside && !pushed, outside && pushed);
 }
 
 static void in_accept(struct sim *s, unsigned node, unsigned link, const struct frame *frame)
@@ -169,7 +217,7 @@ static void in_accept(struct sim *s, unsigned node, unsigned link, const struct 
         h->attempt = frame->accept.attempt;
         h->accepted = true;
     }
-    apply(s, node, link, frame, misfit, false);
+    apply(s, node, link, frame, misfit, false, h && h->transport == BY_PUSH_LIBRARY);
 }
 
 /* Of a fetch that never heard of its lease before. */
@@ -180,7 +228,7 @@ static void in_ended(struct sim *s, unsigned node, unsigned link, const struct f
     if (h && !h->accepted && h->outcomes == 0 && h->link == (int8_t)link) {
         h->attempt = frame->ended.attempt;
     }
-    apply(s, node, link, frame, BATON_CAUSE_NONE, false);
+    apply(s, node, link, frame, BATON_CAUSE_NONE, false, false);
 }
 
 static void in_committed(struct sim *s, unsigned node, unsigned link, const struct frame *frame)
@@ -192,7 +240,26 @@ static void in_committed(struct sim *s, unsigned node, unsigned link, const stru
         memcpy(h->aux, frame->payload, frame->payload_length);
         h->aux_came = true;
     }
-    apply(s, node, link, frame, BATON_CAUSE_NONE, false);
+    apply(s, node, link, frame, BATON_CAUSE_NONE, false, false);
+}
+
+/* What the sink may take for a proof, by its source's own words. */
+static void in_push(struct sim *s, unsigned node, unsigned link, const struct frame *frame)
+{
+    bool written = frame->type == FRAME_WRITTEN;
+    struct handoff *h =
+        at(s, node, CORE_FETCH, written ? frame->written.fetch_id : frame->quiesced.fetch_id);
+    unsigned life = s->world->nodes[node].links[link].peer_life;
+
+    if (h && handoff_at(s, h->offer)->life == life) {
+        if (written && frame->written.attempt == h->attempt) {
+            h->written = (uint32_t)frame->written.end;
+        }
+        h->quiesced_heard = h->quiesced_heard || (!written && h->quiesced_said &&
+                                                  frame->quiesced.attempt == h->attempt &&
+                                                  frame->quiesced.nonce == h->nonce);
+    }
+    apply(s, node, link, frame, BATON_CAUSE_NONE, false, false);
 }
 
 static void forge_some(struct sim *s, unsigned node, unsigned link);
@@ -237,8 +304,12 @@ void sim_frame_in(struct sim *s, unsigned node, unsigned link, const struct fram
     case FRAME_COMMITTED:
         in_committed(s, node, link, frame);
         break;
+    case FRAME_WRITTEN:
+    case FRAME_QUIESCED:
+        in_push(s, node, link, frame);
+        break;
     default:
-        apply(s, node, link, frame, BATON_CAUSE_NONE, false);
+        apply(s, node, link, frame, BATON_CAUSE_NONE, false, false);
     }
     forge_some(s, node, link);
 }
@@ -251,6 +322,32 @@ static const struct handoff *named(struct sim *s, unsigned node, enum core_side 
     int16_t number = s->world->nodes[node].table[side][below(&s->world->fault, OFFERS_MAX)];
 
     return number < 0 ? NULL : handoff_at(s, number);
+}
+
+/* A fetch that waits for its source to be drained, by a word of the right link, or of another. */
+static bool forged_drain(struct sim *s, unsigned node, unsigned link, struct frame *ret_frame)
+{
+    const struct node *n = &s->world->nodes[node];
+    const struct handoff *h = named(s, node, CORE_FETCH);
+    bool own = h && core_fetches(n->core)[h->index].link == link;
+    uint32_t wrong = below(&s->world->fault, 2);
+
+    if (!h || h->transport != BY_PUSH_LIBRARY || !h->grants || h->quiets) {
+        return false;
+    }
+    *ret_frame = (struct frame){.type = FRAME_QUIESCED};
+    ret_frame->quiesced =
+        (struct frame_quiesced){.fetch_id = h->id, .attempt = h->attempt, .nonce = h->nonce};
+    if (chance(&s->world->fault, 512)) {
+        ret_frame->type = FRAME_WRITTEN;
+        ret_frame->written = (struct frame_written){
+            .fetch_id = h->id, .attempt = h->attempt + own, .end = h->granted};
+    } else if (own && wrong) {
+        ret_frame->quiesced.attempt += 1000;
+    } else if (own) {
+        ret_frame->quiesced.nonce ^= UINT64_C(1) << below(&s->world->fault, 64);
+    }
+    return true;
 }
 
 /* A word for a fetch of another link is nobody's, too. */
@@ -282,13 +379,41 @@ static struct frame forged_of_source(struct sim *s, unsigned node, unsigned link
     return f;
 }
 
-static struct frame forged_of_sink(struct sim *s, unsigned node)
+/* Of the holder of a lease, or of another peer, or about another attempt. */
+static struct frame forged_push(struct sim *s, const struct handoff *h, uint32_t slot, bool own)
+{
+    const struct handoff *fetch = handoff_at(s, h->slot[slot].holder);
+    uint64_t attempt = h->slot[slot].attempt + (own ? 1000 : 0);
+    struct frame f = {.type = FRAME_GRANT};
+
+    if (chance(&s->world->fault, 512)) {
+        f.grant = (struct frame_grant){.offer_id = h->id,
+                                       .fetch_id = fetch->id,
+                                       .attempt = attempt,
+                                       .offset = fetch->served,
+                                       .length = 1,
+                                       .slot = slot};
+        return f;
+    }
+    f.type = FRAME_QUIESCE;
+    f.quiesce = (struct frame_quiesce){
+        .offer_id = h->id, .fetch_id = fetch->id, .attempt = attempt, .nonce = 1, .slot = slot};
+    return f;
+}
+
+static struct frame forged_of_sink(struct sim *s, unsigned node, unsigned link)
 {
     const struct handoff *h = named(s, node, CORE_OFFER);
     uint64_t id = h ? h->id : UINT64_C(1) << 50;
     uint32_t slot = h ? below(&s->world->fault, h->slots) : 0;
     struct frame f = {.type = FRAME_CANCEL};
 
+    if (h && h->slot[slot].holder >= 0 && (s->world->options.transports >> PULLS) &&
+        chance(&s->world->fault, 512)) {
+        return forged_push(s, h, slot,
+                           handoff_at(s, h->slot[slot].holder)->life ==
+                               s->world->nodes[node].links[link].peer_life);
+    }
     if (below(&s->world->fault, 2)) {
         f.type = FRAME_COMMIT;
         f.commit = (struct frame_commit){.offer_id = id,
@@ -355,6 +480,57 @@ static void commit_early(struct sim *s, unsigned node, unsigned link)
     }
 }
 
+/* A GRANT above the watermark, or with a gap, costs the link, and nothing is written for it. */
+static void grant_greedily(struct sim *s, unsigned node, unsigned link)
+{
+    const struct handoff *h = named(s, node, CORE_OFFER);
+    unsigned slot = h ? below(&s->world->fault, h->slots) : 0;
+    const struct handoff *f =
+        h && h->slot[slot].holder >= 0 ? handoff_at(s, h->slot[slot].holder) : NULL;
+    struct core_event event = {.type = CORE_EVENT_FRAME, .link = link};
+    struct frame frame = {.type = FRAME_GRANT};
+    bool gap = f && f->served > 0 && f->served + 2 <= h->watermark && below(&s->world->fault, 2);
+
+    if (!f || !is_push(f->transport) || f->life != s->world->nodes[node].links[link].peer_life ||
+        h->slot[slot].stage != BATON_STAGE_LEASED || !fault_happens(s, SIM_GREEDY_GRANT)) {
+        return;
+    }
+    frame.grant = (struct frame_grant){.offer_id = h->id,
+                                       .fetch_id = f->id,
+                                       .attempt = h->slot[slot].attempt,
+                                       .offset = gap ? f->served + 1 : f->served,
+                                       .length = gap ? 1 : h->watermark - f->served + 1,
+                                       .slot = slot};
+    event.frame.frame = &frame;
+    node_apply(s, node, &event);
+    if (s->world->nodes[node].links[link].up) {
+        sim_fail(s, "P7_watermark", "a sink may grant what is not there, or with a gap");
+    }
+}
+
+/* WRITTEN beyond what was granted costs the link, and is believed by nobody. */
+static void write_falsely(struct sim *s, unsigned node, unsigned link)
+{
+    const struct node *n = &s->world->nodes[node];
+    const struct handoff *h = named(s, node, CORE_FETCH);
+    struct core_event event = {.type = CORE_EVENT_FRAME, .link = link};
+    struct frame frame = {.type = FRAME_WRITTEN};
+
+    if (!h || h->transport != BY_PUSH_LIBRARY || !h->grants || h->quiets ||
+        core_fetches(n->core)[h->index].link != link ||
+        (h->stage != BATON_STAGE_READING && h->stage != BATON_STAGE_DRAINING) ||
+        !fault_happens(s, SIM_FALSE_WRITTEN)) {
+        return;
+    }
+    frame.written =
+        (struct frame_written){.fetch_id = h->id, .attempt = h->attempt, .end = h->granted + 1};
+    event.frame.frame = &frame;
+    node_apply(s, node, &event);
+    if (n->links[link].up) {
+        sim_fail(s, "P10_proof", "a source may say that it wrote what it was not granted");
+    }
+}
+
 /* Nothing that names nobody, or another attempt, changes anything but a count and an answer. */
 void sim_frame_forge(struct sim *s, unsigned node, unsigned link)
 {
@@ -367,12 +543,17 @@ void sim_frame_forge(struct sim *s, unsigned node, unsigned link)
     if (!n->links[link].up || !core_link_reads(n->core, link) || s->world->handoff_count == 0) {
         return;
     }
-    frame = n->links[link].sink ? forged_of_source(s, node, link) : forged_of_sink(s, node);
+    if (!n->links[link].sink) {
+        frame = forged_of_sink(s, node, link);
+    } else if (!(s->world->options.transports >> PULLS) || !forged_drain(s, node, link, &frame)) {
+        frame = forged_of_source(s, node, link);
+    }
     event.frame.frame = &frame;
     replies = hash_replies(n->core);
     hash = hash_core(n->core);
     node_apply(s, node, &event);
-    if (hash_replies(n->core) == replies && hash_core(n->core) != hash) {
+    if ((hash_replies(n->core) == replies || frame.type == FRAME_GRANT) &&
+        hash_core(n->core) != hash) {
         sim_fail(s, "P5_one_reader", "a forged %s changed the state of node %u",
                  frame_name(frame.type), node);
     }
@@ -393,5 +574,14 @@ static void forge_some(struct sim *s, unsigned node, unsigned link)
     if (source && n->links[link].up && core_link_reads(n->core, link) &&
         (s->world->options.faults >> SIM_EARLY_COMMIT & 1) && chance(&s->world->fault, 60)) {
         commit_early(s, node, link);
+    }
+    if (source && (s->world->options.transports >> PULLS) && n->links[link].up &&
+        core_link_reads(n->core, link) && (s->world->options.faults >> SIM_GREEDY_GRANT & 1) &&
+        chance(&s->world->push, 60)) {
+        grant_greedily(s, node, link);
+    }
+    if (!source && (s->world->options.transports >> BY_PUSH_LIBRARY) && n->links[link].up &&
+        (s->world->options.faults >> SIM_FALSE_WRITTEN & 1) && chance(&s->world->push, 60)) {
+        write_falsely(s, node, link);
     }
 }

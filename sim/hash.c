@@ -37,7 +37,8 @@ static uint64_t hash_offers(const struct core *core, uint64_t hash)
     for (uint32_t i = 0; i < core->limits.offers * core->limits.slots; i++) {
         const struct slot *t = &core_slots(core)[i];
 
-        hash = MIX(hash, t->fetch_id, t->attempt, t->due, t->link, t->state, t->cause, t->exported);
+        hash = MIX(hash, t->fetch_id, t->attempt, t->due, t->link, t->state, t->cause, t->exported,
+                   t->push, t->remote, t->quiesce, t->pushes, t->granted, t->written, t->nonce);
         hash = mix_id(mix_id(hash, t->secret), t->peer);
     }
     return hash;
@@ -52,6 +53,10 @@ static uint64_t hash_fetches(const struct core *core, uint64_t hash)
                    f->next, f->landed, f->touched, f->whole_due, f->clock_due, f->doubt_due,
                    f->link, f->windows_link, f->slot, f->copies, f->state, f->stage, f->outcome,
                    f->cause, f->clock, f->cancel_scope, f->opened, f->stalled);
+        hash = MIX(hash, f->push, f->remote, f->proof, f->nonce, f->oldest, f->said);
+        for (uint32_t w = 0; f->push && w < f->copies; w++) {
+            hash = mix(hash, f->window[w]);
+        }
     }
     return hash;
 }
@@ -70,7 +75,7 @@ static uint64_t hash_links(const struct core *core, uint64_t hash)
     for (uint32_t i = 0; i < core->limits.links * core->limits.replies; i++) {
         const struct reply *r = &core_replies(core)[i];
 
-        hash = MIX(hash, r->fetch_id, r->attempt, r->type, r->cause, r->revoked);
+        hash = MIX(hash, r->fetch_id, r->attempt, r->type, r->cause, r->revoked, r->nonce);
     }
     for (uint32_t i = 0; i < core->peers; i++) {
         const struct peer *p = &core_peers(core)[i];
@@ -107,7 +112,8 @@ uint64_t hash_world(struct sim *s)
     for (unsigned i = 0; i < w->handoff_count; i++) {
         const struct handoff *h = &w->handoff[i];
 
-        hash = MIX(hash, h->id, h->outcome, h->cause, h->proof, h->attempt, h->doubts, h->posted);
+        hash = MIX(hash, h->id, h->outcome, h->cause, h->proof, h->attempt, h->doubts, h->posted,
+                   h->granted, h->set, h->coming);
     }
     for (unsigned i = 0; i < w->options.nodes; i++) {
         const struct node *n = &w->nodes[i];

@@ -141,7 +141,8 @@ static bool all_free(struct sim *s)
         }
         core_gauges(w->nodes[i].core, &g);
         pool_counts(w->nodes[i].pool, &c);
-        if (c.free != c.total || g.offers + g.fetches > 0) {
+        if (c.free + stuck_of(s, i).blocks != c.total ||
+            g.offers + g.fetches != stuck_of(s, i).fetches) {
             return false;
         }
     }

@@ -111,6 +111,7 @@ void node_crash(struct sim *s, unsigned node, bool silent)
     n->paused = false;
     w->life[n->life].alive = false;
     handoffs_die(s, n->life);
+    sim_push_died(s, n->life);
     for (unsigned i = 0; i < CONNS_MAX; i++) {
         for (unsigned end = 0; end < 2; end++) {
             struct conn *c = &w->conn[i];
@@ -204,6 +205,7 @@ static void slot_moved(struct sim *s, struct handoff *h, const struct core_actio
             &core_slots(s->world->nodes[h->node]
                             .core)[slot_number(s->world->nodes[h->node].core, h->index, a->slot)];
         check_P5_one_reader(s, h, a->slot);
+        check_P5_pushes_over(s, h, a->slot);
         core_slot_view(s->world->nodes[h->node].core, h->index, a->slot, &view);
         check_S5_attempts_grow(s, life_of(s, h), view.attempt);
         t->attempt = view.attempt;
@@ -269,6 +271,9 @@ static void carry_outcome(struct sim *s, unsigned node, const struct core_action
         return;
     }
     check_S15_honest_reader(s, h);
+    if (h->transport == BY_PUSH_LIBRARY && h->grants > 0 && h->outcome != BATON_COMPLETED) {
+        sim_push_wait(s, h);
+    }
     if (h->outcome == BATON_COMPLETED) {
         offer = handoff_at(s, h->offer);
         offer->slot[h->want_slot].completed++;
@@ -303,6 +308,9 @@ static void carry_quiet(struct sim *s, unsigned node, const struct core_action *
     check_S9_never_exposed(s, h);
     check_P10_receipts(s, h);
     check_P10_evidence(s, h, a);
+    if (h->side == CORE_FETCH) {
+        check_P10_proof(s, h);
+    }
     pool_unquarantine(s->world->nodes[node].pool, &h->loan);
     s->world->result.receipts++;
     user_told(s, h);
@@ -372,7 +380,11 @@ static void carry(struct sim *s, unsigned node, const struct core_action *a)
         sim_window_stop(s, node, s->world->nodes[node].table[CORE_FETCH][a->index]);
         return;
     case CORE_ACTION_SERVE:
-        sim_serve_start(s, node, a);
+        if (a->serve.push) {
+            sim_push_start(s, node, a);
+        } else {
+            sim_serve_start(s, node, a);
+        }
         return;
     case CORE_ACTION_SERVE_REFUSE:
         return; /* the asker sees that no serve was started */
@@ -489,6 +501,10 @@ static void settle_serve(struct sim *s, unsigned node)
     n->done_serves--;
     memmove(n->done_serve, n->done_serve + 1, n->done_serves);
     event.served.offer_id = h->id;
+    event.served.push = v->push;
+    event.served.slot = v->slot;
+    event.served.length = v->length;
+    event.served.status = (enum core_copied)v->status;
     v->used = false;
     h->serves--;
     node_apply(s, node, &event);

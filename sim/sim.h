@@ -53,7 +53,21 @@ enum sim_fault {
     SIM_LATE_ADVANCE, /* a watermark that is too low, or of an offer that is over */
     SIM_NEAR_WRAP,    /* a life whose numbers begin just below the end of so many bits */
     SIM_FEW_PEERS,    /* a life that remembers the dial numbers of few incarnations */
+    SIM_LATE_PIECE, /* a piece that was written lands much later, also long after its source died */
+    SIM_WRITE_FAIL, /* a source can not write */
+    SIM_GREEDY_GRANT,  /* a sink grants what is not there yet, or out of order */
+    SIM_FALSE_WRITTEN, /* a source says that it wrote what it was not granted */
     SIM_FAULTS,
+};
+
+/* How the fetches became quiet that a card of their source wrote to, or may have written to. */
+enum sim_end {
+    SIM_WRITTEN,  /* all that was granted was said to have landed */
+    SIM_QUIESCED, /* the source was asked */
+    SIM_FENCED,   /* the sink closed its way in */
+    SIM_EXITED,   /* the source's process had ended, and the card was of it */
+    SIM_NEVER,    /* the source is dead or unreachable, and nothing is known: in quarantine */
+    SIM_ENDS,
 };
 
 const char *sim_fault_name(enum sim_fault fault);
@@ -71,6 +85,7 @@ struct sim_plan {
     unsigned skips;    /* faults that are left out, by their number in the run */
     uint32_t skip[SIM_SKIPS_MAX];
     bool break_landing; /* tests: a byte lands after its receipt, and a checker must see it */
+    bool break_proof;   /* tests: the death of a source is taken for a proof, and is none */
 };
 
 enum { SIM_CHECKER_BYTES = 64, SIM_TEXT_BYTES = 320 };
@@ -79,6 +94,7 @@ struct sim_result {
     uint64_t seed, hash;
     uint64_t events, steps; /* of the world; of all cores */
     uint64_t fired[SIM_FAULTS];
+    uint64_t ends[SIM_ENDS];
     uint64_t faults; /* all of them, also those left out: the numbers for skip[] */
     uint64_t offers, fetches, completed, frames, pieces, receipts;
     bool struck; /* a fault or cancel came while a handoff was READING or COMMITTING */
@@ -123,7 +139,7 @@ struct sim_campaign {
 
 struct sim_totals {
     uint64_t seeds, violations, struck, deep, forked;
-    uint64_t events, steps, fired[SIM_FAULTS];
+    uint64_t events, steps, fired[SIM_FAULTS], ends[SIM_ENDS];
     uint64_t offers, fetches, completed, frames, pieces, receipts;
     uint64_t hash; /* of the hashes of all runs */
     double seconds;

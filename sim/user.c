@@ -343,13 +343,22 @@ void user_work(struct sim *s)
 
 /* ---- fetches ---- */
 
+/* Pushes are drawn from a stream of their own. */
 static uint8_t draw_transport(struct sim *s)
 {
+    uint32_t pulls = s->world->options.transports & ((1U << PULLS) - 1);
+    uint32_t pushes = s->world->options.transports >> PULLS;
     uint8_t t;
 
+    if (pushes && (!pulls || chance(&s->world->push, 512))) {
+        do {
+            t = (uint8_t)below(&s->world->push, TRANSPORTS - PULLS);
+        } while (!(pushes & (1U << t)));
+        return (uint8_t)(t + PULLS);
+    }
     do {
-        t = (uint8_t)below(&s->world->work, TRANSPORTS);
-    } while (!(s->world->options.transports & (1U << t)));
+        t = (uint8_t)below(&s->world->work, PULLS);
+    } while (!(pulls & (1U << t)));
     return t;
 }
 

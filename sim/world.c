@@ -131,7 +131,15 @@ static void dispatch_node(struct sim *s, const struct event *e)
         return;
     case EV_BULK_PIECE:
     case EV_BULK_END:
+    case EV_PUSH_PIECE:
+    case EV_PUSH_END:
         sim_window_bulk(s, e);
+        return;
+    case EV_CARD_DONE:
+        sim_push_done(s, e);
+        return;
+    case EV_AGAIN:
+        sim_push_again(s, e);
         return;
     case EV_SERVE:
         sim_serve_step(s, e);
@@ -149,7 +157,8 @@ static bool waits(struct sim *s, const struct event *e)
 {
     const struct node *n = &s->world->nodes[e->node];
 
-    return n->paused && e->type > EV_RESTART && e->type != EV_NIC_READ && e->type != EV_NIC_LAND;
+    return n->paused && e->type > EV_RESTART && e->type != EV_NIC_READ && e->type != EV_NIC_LAND &&
+           e->type != EV_CARD_READ && e->type != EV_CARD_LAND;
 }
 
 void world_dispatch(struct sim *s)
@@ -191,6 +200,10 @@ void world_dispatch(struct sim *s)
         if (!w->nodes[e.node].alive && !w->nodes[e.node].outside) {
             node_start(s, e.node);
         }
+        return;
+    case EV_CARD_READ:
+    case EV_CARD_LAND:
+        sim_push_card(s, &e);
         return;
     default:
         if (w->nodes[e.node].alive || e.type == EV_DELIVER) {
@@ -263,6 +276,7 @@ static void world_init(struct sim *s)
     prng_init(&w->schedule, mix(s->plan.seed, 2));
     prng_init(&w->work, mix(s->plan.seed, 3));
     prng_init(&w->fault, mix(s->plan.seed, 4));
+    prng_init(&w->push, mix(s->plan.seed, 6));
     options_draw(s);
     for (unsigned i = 0; i < w->options.nodes; i++) {
         node_start(s, i);

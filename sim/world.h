@@ -27,7 +27,7 @@ enum {
     SLOTS_FEW = 2,                                /* in most seeds */
     WINDOWS_SHARED_MAX = 8,                       /* of a node's budget */
     WINDOWS_MAX = WINDOWS_SHARED_MAX + LINKS_MAX, /* each link may have one beyond it */
-    SERVES_MAX = 32,
+    SERVES_MAX = 128,
     LIST_MAX = 4, /* blocks of a handoff */
     HANDOFFS_MAX = 250,
     CONNS_MAX = 40,
@@ -39,11 +39,18 @@ enum {
 };
 
 enum transport {
-    BY_STREAM,  /* the source's own code sends, the sink's receives (tcp) */
-    BY_MAPPING, /* the sink's movers read the source's memory (shm) */
-    BY_LIBRARY, /* one-sided reads, under way until they say that they are not */
+    BY_STREAM,       /* the source's own code sends, the sink's receives (tcp) */
+    BY_MAPPING,      /* the sink's movers read the source's memory (shm) */
+    BY_LIBRARY,      /* one-sided reads, under way until they say that they are not */
+    BY_PUSH_STREAM,  /* the source's own code sends what was granted, the sink's stores it */
+    BY_PUSH_LIBRARY, /* one-sided writes: they land when they land, whatever becomes of the source
+                      */
     TRANSPORTS,
+    PULLS = BY_PUSH_STREAM, /* those before it */
 };
+
+/* Proofs that a driver has, beside those of the core. */
+enum { PROOF_LINK_FENCED = BATON_PROOF_COUNT_ };
 
 /* Ends of a connection. */
 enum { SINK = 0, SOURCE = 1 };
@@ -63,9 +70,15 @@ enum event_type {
     EV_MOVE,       /* node, window a: a mover */
     EV_NIC_READ,   /* node, window a, piece c: loaded at the source */
     EV_NIC_LAND,   /* node, window a, piece c: stored at the sink, tag d */
+    EV_CARD_READ,  /* node: the source; serve serial b, for fetch a; c: sim/push.c */
+    EV_CARD_LAND,  /* node: the sink; the same, tag d */
+    EV_CARD_DONE,  /* node: the source; the same: it knows */
     EV_BULK_ASK,   /* node: the source; connection a; window d of node c */
     EV_BULK_PIECE, /* node: the sink; window a, piece c, tag d */
     EV_BULK_END,   /* node: the sink; window a, status c */
+    EV_PUSH_PIECE, /* node: the sink; fetch a, its window at b, piece c, tag d */
+    EV_PUSH_END,   /* node: the sink; fetch a, its window at b, status c */
+    EV_AGAIN,      /* node: fetch a waits for its source to be drained */
     EV_SERVE,      /* node, serve a */
     EV_FETCH,      /* node: a user with the ticket of slot b of offer a; c: how often it tried */
     EV_COMPUTE,    /* node, offer a: more bytes are there */
@@ -101,7 +114,8 @@ struct life {
     bool alive, exported;
     uint8_t incarnation[ID_BYTES];
     uint64_t serial;
-    uint64_t attempt; /* the last lease's */
+    uint64_t attempt;           /* the last lease's */
+    uint32_t fenced[LIVES_MAX]; /* from a source's life: lanes up to this one are closed */
     struct block_shadow block[BLOCKS_MAX];
 };
 
@@ -146,6 +160,14 @@ struct handoff {
     uint64_t attempt, leased;
     uint32_t remote[LIST_MAX];
     uint64_t aux[LIST_MAX];
+    /* pushes */
+    uint32_t lane;            /* serial of the connection that its link had */
+    uint32_t grants, granted; /* GRANTs that were built; the end of the last one */
+    uint32_t served, written; /* ends: of the last push at the source; of WRITTEN as it came */
+    uint32_t set;             /* bit set of the pieces that a card stored */
+    uint32_t coming;          /* pieces on their way by a card */
+    uint32_t again_us;
+    bool quiesced_said, quiesced_heard, fenced;
 };
 
 struct sim_link {
@@ -190,10 +212,11 @@ struct window {
 
 struct serve {
     bool used, done;
-    uint8_t link, sink, slot;
-    int16_t handoff;
+    bool push, card, stopping, failed, over; /* pushes; over: done when the older ones are */
+    uint8_t link, sink, slot, status;
+    int16_t handoff, fetch;
     uint16_t window;
-    uint32_t serial, window_serial, offset, length, next;
+    uint32_t serial, window_serial, offset, length, next, under_way;
     uint64_t attempt;
 };
 
@@ -220,8 +243,10 @@ struct options {
     uint32_t nodes, sources, blocks, offers;
     uint32_t transports; /* bit set */
     bool wrapped, ping, clocks, forked, deep, silent_crash, few_peers;
-    bool crowded;      /* many readers, leases that run out, sources that can hardly answer */
-    bool narrow;       /* little may be under way, and one source stops for good */
+    bool crowded; /* many readers, leases that run out, sources that can hardly answer */
+    bool narrow;  /* little may be under way, and one source stops for good */
+    bool fences;  /* a sink can close the ways in that a card has */
+    bool exits;   /* cards are processes: what they write ends with them, and a sink sees that */
     uint8_t wrap_bits; /* near whose end numbers begin; 0: they begin at 1 */
     uint32_t fault_us, work_us, delay_us, move_us; /* mean times */
     uint32_t strike, cancel, retry;                /* of 1024 */
@@ -252,7 +277,7 @@ struct world {
     bool healing, closing, framed;
     bool opening; /* the event that a core works at is an OPEN */
     int16_t serve_new;
-    struct prng network, schedule, work, fault;
+    struct prng network, schedule, work, fault, push;
     struct options options;
     struct event heap[EVENTS_MAX];
     uint64_t cut_until[NODES_MAX][NODES_MAX];
@@ -333,6 +358,22 @@ static inline bool lives(const struct sim *s, const struct handoff *h)
     return n->alive && n->life == h->life;
 }
 
+/* The sink reads the source's memory, not the source's own code or card. */
+static inline bool reads_itself(unsigned transport)
+{
+    return transport == BY_MAPPING || transport == BY_LIBRARY;
+}
+
+static inline bool is_stream(unsigned transport)
+{
+    return transport == BY_STREAM || transport == BY_PUSH_STREAM;
+}
+
+static inline bool is_push(unsigned transport)
+{
+    return transport >= PULLS;
+}
+
 /* ---- draw.c ---- */
 void options_draw(struct sim *s);
 
@@ -379,6 +420,20 @@ void sim_serve_ask(struct sim *s, const struct event *event);
 void sim_serve_start(struct sim *s, unsigned node, const struct core_action *action);
 void sim_serve_stop(struct sim *s, unsigned node, const struct core_action *action);
 void sim_serve_step(struct sim *s, const struct event *event);
+
+/* ---- push.c ---- */
+void sim_push_start(struct sim *s, unsigned node, const struct core_action *action);
+void sim_push_step(struct sim *s, const struct event *event);
+void sim_push_stop(struct sim *s, unsigned node, uint64_t offer_id, uint64_t attempt);
+void sim_push_link_closed(struct sim *s, unsigned node, unsigned link);
+/* A card does something: not the process, which may be dead. */
+void sim_push_card(struct sim *s, const struct event *event);
+void sim_push_done(struct sim *s, const struct event *event);
+/* What its cards had on their way ends with the process, if they are of it. */
+void sim_push_died(struct sim *s, unsigned life);
+/* The driver of a fetch that is over and not quiet: it dials, fences, and looks for proofs. */
+void sim_push_again(struct sim *s, const struct event *event);
+void sim_push_wait(struct sim *s, struct handoff *fetch);
 
 /* ---- user.c ---- */
 void user_work(struct sim *s);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The simulator: a slice of its seeds, that a seed decides everything, that every fault fires, and
  * that its checkers see what they are for. */
-#include "sim/late.h"
 #include "sim/shrink.h"
 #include "test.h"
 
@@ -124,52 +123,46 @@ TEST(what_is_not_checked_has_a_reason)
     CHECK(n > 0);
 }
 
-/* One-sided writes: a local completion proves nothing, and the piece lands in the next transfer's
- * block. */
-TEST(a_late_write_after_completion_is_seen)
+/* Cards that write by themselves: quiet comes by each of its ways, and where there is none the
+ * blocks stay in quarantine; with a fence that does not happen. */
+TEST(a_card_that_writes_ends_by_every_proof)
 {
-    struct late_wire wire;
+    struct sim *s = sim_create();
+    uint64_t ends[SIM_ENDS] = {0}, late = 0;
 
-    late_init(&wire);
-    late_grant(&wire, 1, 0);
-    late_post(&wire, 1, 0, 0, 0);
-    late_complete(&wire, 1);
-    late_prove(&wire, 1);
-    CHECK(wire.violation && strcmp(wire.violation, "S3_proof_soundness") == 0);
-    late_init(&wire);
-    late_grant(&wire, 1, 0);
-    late_post(&wire, 1, 0, 0, 0);
-    late_release(&wire, 0);
-    CHECK(wire.violation && strcmp(wire.violation, "S2_no_reuse_before_proof") == 0);
-    late_init(&wire);
-    late_grant(&wire, 1, 0);
-    late_post(&wire, 1, 0, 0, 0);
-    wire.block[0].transfer = 0; /* reused, as if nobody had looked */
-    late_grant(&wire, 2, 0);
-    CHECK(late_land(&wire, 0));
-    CHECK(wire.violation && strcmp(wire.violation, "S1_no_late_write") == 0);
+    for (uint64_t seed = 1; seed <= FEW; seed++) {
+        struct sim_plan plan = {.seed = seed, .world = "push-library"};
+        struct sim_result r;
+
+        sim_run(s, &plan, &r);
+        if (!CHECK(good(&r))) {
+            break;
+        }
+        CHECK(r.ends[SIM_FENCED] == 0 || r.ends[SIM_NEVER] == 0);
+        for (unsigned i = 0; i < SIM_ENDS; i++) {
+            ends[i] += r.ends[i];
+        }
+        late += r.fired[SIM_LATE_PIECE];
+    }
+    for (unsigned i = 0; i < SIM_ENDS; i++) {
+        CHECK(ends[i] > 0);
+    }
+    CHECK(late > FEW / 10);
+    sim_destroy(s);
 }
 
-/* A fence on every lane ends it: what lands afterwards is dropped; a fence on one lane does not. */
-TEST(a_fence_on_all_lanes_proves_quiet)
+/* A driver that takes the death of the source for a proof: a piece that lands afterwards is seen.
+ */
+TEST(a_card_outlives_its_source_and_is_seen)
 {
-    struct late_wire wire;
+    struct sim *s = sim_create();
+    struct sim_plan plan = {.world = "push-library", .break_proof = true};
+    struct sim_result r = {.failed = false};
 
-    for (unsigned lanes = 1; lanes <= 2; lanes++) {
-        late_init(&wire);
-        late_grant(&wire, 1, 3);
-        late_post(&wire, 1, 3, 0, 0);
-        late_post(&wire, 1, 3, 1, 1);
-        late_fence(&wire, 0);
-        if (lanes == 2) {
-            late_fence(&wire, 1);
-        }
-        late_prove(&wire, 1);
-        CHECK((wire.violation == NULL) == (lanes == 2));
+    for (uint64_t seed = 1; seed <= FEW && !r.failed; seed++) {
+        plan.seed = seed;
+        sim_run(s, &plan, &r);
     }
-    late_release(&wire, 3);
-    late_grant(&wire, 2, 3);
-    while (late_land(&wire, 1)) {
-    }
-    CHECK(!wire.violation && wire.dropped == 2 && wire.landed == 0);
+    CHECK(r.failed && strcmp(r.checker, "S13_all_lanes") == 0);
+    sim_destroy(s);
 }
