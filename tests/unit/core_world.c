@@ -283,9 +283,10 @@ void world_cut(struct world *w, int sink, int source)
 void world_redial(struct world *w, int sink, int source)
 {
     int at = world_wire(w, sink, source);
-    struct world_wire *wire = &w->wires[at];
 
     if (at >= 0) {
+        struct world_wire *wire = &w->wires[at];
+
         wire->node[WORLD_SINK] = WORLD_PUPPET; /* nobody tells the source */
         wire->queue[WORLD_SOURCE].count = 0;
         w->nodes[sink].wire_of[wire->link[WORLD_SINK]] = -2;
