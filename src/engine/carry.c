@@ -261,6 +261,20 @@ static enum core_copied copied_status(enum transport_status status)
     }
 }
 
+/* The source's part of a push over shm. */
+static void settle_push(baton_engine *engine, struct engine_window *w)
+{
+    struct core_event event = {.type = CORE_EVENT_SERVED};
+
+    event.served.offer_id = w->window.offer_id;
+    event.served.length = w->window.length;
+    event.served.status = copied_status(w->window.status);
+    event.served.slot = w->window.slot;
+    event.served.push = true;
+    free(w);
+    engine_apply(engine, &event);
+}
+
 static bool settle_window(baton_engine *engine)
 {
     struct engine_window *w = window_done_pop(engine);
@@ -268,6 +282,10 @@ static bool settle_window(baton_engine *engine)
 
     if (!w) {
         return false;
+    }
+    if (w->landing) {
+        settle_push(engine, w);
+        return true;
     }
     event.copied.id = w->window.fetch_id;
     event.copied.length = w->window.length;
@@ -297,27 +315,9 @@ static bool settle_serve(baton_engine *engine)
     return true;
 }
 
-static bool settle_push(baton_engine *engine)
+void engine_settle_movers(baton_engine *engine)
 {
-    struct engine_window *w = landing_done_pop(engine);
-    struct core_event event = {.type = CORE_EVENT_SERVED};
-
-    if (!w) {
-        return false;
-    }
-    event.served.offer_id = w->window.offer_id;
-    event.served.length = w->window.length;
-    event.served.status = copied_status(w->window.status);
-    event.served.slot = w->window.slot;
-    event.served.push = true;
-    free(w);
-    engine_apply(engine, &event);
-    return true;
-}
-
-void engine_settle_serves(baton_engine *engine)
-{
-    while (settle_serve(engine) || settle_push(engine)) {
+    while (settle_window(engine) || settle_serve(engine)) {
     }
 }
 
@@ -345,8 +345,7 @@ static void attend(baton_engine *engine, struct engine_link *link)
 void engine_settle(baton_engine *engine)
 {
     do {
-        while (settle_window(engine) || settle_serve(engine) || settle_push(engine)) {
-        }
+        engine_settle_movers(engine);
         if (engine->attention) {
             engine->attention = false;
             for (uint32_t i = 0; i < engine->links_used; i++) {
@@ -355,6 +354,5 @@ void engine_settle(baton_engine *engine)
                 }
             }
         }
-    } while (engine->windows_done || engine->serves_done || engine->pushes_done ||
-             engine->attention);
+    } while (engine->windows_done || engine->serves_done || engine->attention);
 }

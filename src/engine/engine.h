@@ -315,7 +315,6 @@ struct baton_engine {
     struct connection greeters[ENGINE_GREETERS_MAX];
     struct engine_window *windows, *windows_free;
     struct engine_window *windows_done, **windows_last; /* given back, oldest first */
-    struct engine_window *pushes_done, **pushes_last;   /* the same, of pushes */
     struct engine_window *push_spare;
     struct landing *landing_spare; /* of the OPEN that is looked at */
     struct doubt *doubts;
@@ -381,14 +380,16 @@ void loop_unwatch(void *engine, struct transport_fd *fd);
 void engine_apply(baton_engine *engine, const struct core_event *event);
 /* Feed back what transports have given back. */
 void engine_settle(baton_engine *engine);
-/* The same of serves alone, where the next frame would still find them under way. */
-void engine_settle_serves(baton_engine *engine);
+/* The same of windows and serves alone, where the next frame would find them under way. */
+void engine_settle_movers(baton_engine *engine);
 
 /* window.c: what transports do for the engine; the upcalls. */
 baton_err windows_init(baton_engine *engine, struct baton_error *ret_error);
 void windows_fini(baton_engine *engine);
 void window_start(baton_engine *engine, const struct core_action *action);
 void window_stop(baton_engine *engine, const struct core_action *action);
+/* A window is to be told of as given back, after those before it. */
+void window_over(baton_engine *engine, struct engine_window *window);
 /* The oldest that was given back, the caller's now; NULL: none. */
 struct engine_window *window_done_pop(baton_engine *engine);
 struct transport_serve *serve_done_pop(baton_engine *engine);
@@ -414,8 +415,6 @@ bool landing_reserve(struct engine_link *link);
 void landing_start(baton_engine *engine, const struct core_action *action);
 void landing_stop(baton_engine *engine, const struct core_action *action);
 void landing_done(baton_engine *engine, struct engine_window *window);
-/* The oldest that is to be told, the caller's now; NULL: none. */
-struct engine_window *landing_done_pop(baton_engine *engine);
 /* Sink: an OPEN that names our blocks; a link that is lost; its source, who may still write. */
 bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h);
 void doubt_begin(struct engine_link *link);

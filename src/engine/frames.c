@@ -191,7 +191,7 @@ static void in_open(struct engine_link *link, const struct frame *frame)
     baton_cause misfit;
 
     /* The CANCEL before it may have stopped pushes: they are over, and their slot is free. */
-    engine_settle_serves(link->engine);
+    engine_settle_movers(link->engine);
     h = handoff_find(link->engine, CORE_OFFER, frame->open.offer_id);
     /* Of an offer that has ended only the core's record is looked at: its pool may be gone. */
     if (!h || atomic_load(&h->decided)) {

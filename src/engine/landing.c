@@ -182,21 +182,8 @@ void landing_done(baton_engine *engine, struct engine_window *w)
     while ((w = landing->first) && w->over) {
         landing->first = w->next;
         landing->last = w->next ? landing->last : &landing->first;
-        w->next = NULL;
-        *engine->pushes_last = w;
-        engine->pushes_last = &w->next;
+        window_over(engine, w);
     }
-}
-
-struct engine_window *landing_done_pop(baton_engine *engine)
-{
-    struct engine_window *w = engine->pushes_done;
-
-    if (w) {
-        engine->pushes_done = w->next;
-        engine->pushes_last = w->next ? engine->pushes_last : &engine->pushes_done;
-    }
-    return w;
 }
 
 /* ---- the sink ---- */

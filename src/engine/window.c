@@ -31,7 +31,7 @@ static void window_back(struct engine_link *link)
     link_released(link);
 }
 
-static void window_over(baton_engine *engine, struct engine_window *w)
+void window_over(baton_engine *engine, struct engine_window *w)
 {
     w->next = NULL;
     *engine->windows_last = w;
@@ -182,7 +182,6 @@ baton_err windows_init(baton_engine *engine, struct baton_error *ret_error)
 
     engine->windows_last = &engine->windows_done;
     engine->serves_last = &engine->serves_done;
-    engine->pushes_last = &engine->pushes_done;
     engine->windows = calloc(windows, sizeof(*engine->windows));
     if (!engine->windows) {
         return error_set(ret_error, BATON_ENOMEM, "no memory for %u windows", windows);
