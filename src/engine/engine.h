@@ -404,7 +404,7 @@ struct transport_link *window_link(struct engine_link *link, unsigned transport)
 
 /* landing.c: pushes over shm.  Source: an OPEN is prepared, applied, and over. */
 baton_cause landing_open(struct engine_link *link, const struct frame *frame,
-                         struct baton_handoff *h);
+                         const struct baton_handoff *h);
 /* `attempt`: of the lease that the OPEN led to; 0: to none. */
 void landing_opened(baton_engine *engine, struct baton_handoff *h, uint32_t slot, uint64_t attempt);
 /* The attempt is such a push. */

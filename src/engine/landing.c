@@ -16,9 +16,9 @@
 
 /* The sink's blocks of one lease.  Windows use it until their slot can be leased anew. */
 struct landing {
-    struct baton_handoff *offer;
     const struct transport_region *region;
     struct plan plan;
+    uint64_t begin; /* plan bytes: the sink named no block before */
     uint64_t fetch_id, attempt;
     atomic_bool stop;
     struct engine_window *first, **last; /* under way, in the order of their grants */
@@ -48,7 +48,7 @@ static const struct transport_region *landing_region(const struct engine_link *l
 }
 
 baton_cause landing_open(struct engine_link *link, const struct frame *frame,
-                         struct baton_handoff *h)
+                         const struct baton_handoff *h)
 {
     const struct frame_open *open = &frame->open;
     const struct transport_region *region = landing_region(link, open);
@@ -67,8 +67,8 @@ baton_cause landing_open(struct engine_link *link, const struct frame *frame,
         free(landing);
         return BATON_CAUSE_LAYOUT;
     }
-    landing->offer = h;
     landing->region = region;
+    landing->begin = open->first_block * open->block_bytes;
     landing->fetch_id = open->fetch_id;
     landing->plan = (struct plan){.block_bytes = open->block_bytes,
                                   .block_count = end,
@@ -147,8 +147,9 @@ void landing_start(baton_engine *engine, const struct core_action *a)
     landing->last = &w->next;
     link->out++;
     h->transports_used |= WIRE_TRANSPORT_SHM;
-    /* Only what the plan has: the sink said how many blocks it wants. */
-    if (!w->window.link || w->window.offset + w->window.length > plan_bytes(&landing->plan)) {
+    /* Only into blocks that the sink has named. */
+    if (!w->window.link || w->window.offset < landing->begin ||
+        w->window.offset + w->window.length > plan_bytes(&landing->plan)) {
         w->window.status = TRANSPORT_FAILED;
         landing_done(engine, w);
         return;

@@ -213,22 +213,29 @@ TEST(landing_by_address_closes_the_link)
     scene_end(&s);
 }
 
-/* Below the watermark, beyond the blocks that the sink named: nothing is written, and the lease
- * ends. */
-TEST(grant_beyond_the_named_blocks)
+/* Below the watermark, before or beyond the blocks that the sink named: nothing is written, and the
+ * lease ends. */
+TEST(grants_outside_of_the_named_blocks)
 {
-    struct scene s;
-    struct frame f;
+    static const uint64_t outside[][2] = {{0, 1}, {0, 2}, {2, 2}, {3, 1}}; /* in blocks */
 
-    scene_begin(&s);
-    tell_region(&s);
-    CHECK(tell_open(&s, REGION, 2, two_runs, 8).type == FRAME_ACCEPT);
-    f = grant_frame(&s, PAIR_BLOCK_BYTES, 2 * PAIR_BLOCK_BYTES);
-    CHECK(raw_say(&s.raw, &f) && raw_hear(&s.raw, &f) && f.type == FRAME_ENDED);
-    for (size_t block = 0; block < LANDING_BLOCKS; block++) {
-        CHECK(is_zero(&s, block));
+    for (unsigned i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
+        struct scene s;
+        struct frame f;
+
+        scene_begin(&s);
+        tell_region(&s);
+        f = open_frame(&s, REGION, 2, two_runs, 8);
+        f.open.first_block = 1;
+        CHECK(raw_say(&s.raw, &f) && raw_hear(&s.raw, &f) && f.type == FRAME_ACCEPT);
+        s.attempt = f.accept.attempt;
+        f = grant_frame(&s, outside[i][0] * PAIR_BLOCK_BYTES, outside[i][1] * PAIR_BLOCK_BYTES);
+        CHECK(raw_say(&s.raw, &f) && raw_hear(&s.raw, &f) && f.type == FRAME_ENDED);
+        for (size_t block = 0; block < LANDING_BLOCKS; block++) {
+            CHECK(is_zero(&s, block));
+        }
+        scene_end(&s);
     }
-    scene_end(&s);
 }
 
 static int gate[2]; /* a pipe */
