@@ -6,6 +6,7 @@
  */
 #include "scenario/pair.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,12 +82,14 @@ static void run_another(struct pair *pair)
 
 /* ---- cancels from callbacks ---- */
 
+static atomic_bool armed; /* the offer has its handle */
+
 /* In the callback of the given number of this end, whatever it is: cancel, by both when odd. */
 static void cancel_in_callback(struct end *end, enum moment moment, baton_stage to)
 {
     (void)moment;
     (void)to;
-    if (end->hook_calls++ == end->hook_value >> 2) {
+    if (atomic_load(&armed) && end->hook_calls++ == end->hook_value >> 2) {
         baton_handoff_cancel(end->seen, (baton_cancel_scope)(end->hook_value & 1));
         if (end->hook_value & 2) {
             baton_handoff_cancel(end->other->handoff, BATON_CANCEL_OFFER);
@@ -100,10 +103,12 @@ static bool cancel_in(struct pair *pair, bool by_source, unsigned value)
     struct end offer = {0}, fetch = {0};
     struct end *by = by_source ? &offer : &fetch;
 
-    CHECK_ON(pair, offer_start(pair, &offer, COUNT, 5, NULL) == BATON_OK);
+    atomic_store(&armed, false);
     by->hook = cancel_in_callback;
     by->hook_value = value;
     by->other = &offer; /* the fetch may not have returned yet */
+    CHECK_ON(pair, offer_start(pair, &offer, COUNT, 5, NULL) == BATON_OK);
+    atomic_store(&armed, true);
     CHECK_ON(pair, fetch_start(pair, &fetch, &offer.ticket, COUNT, &push) == BATON_OK);
     end_retire(&fetch);
     CHECK_ON(pair, fetch.result.outcome != BATON_COMPLETED || end_holds(&fetch, 5, 0));
