@@ -146,13 +146,8 @@ void fetch_quiet(struct core *core, uint32_t index, struct core_actions *out)
     action = action_add(out, CORE_ACTION_QUIET);
     action->side = CORE_FETCH;
     action->index = index;
-    /* A window was started only after the lease: next > begin tells whether anybody could write.
-     * Where it was the source, all that was granted is known to have landed, or there is a proof.
-     */
-    action->quiet.proof = f->next == f->begin ? BATON_PROOF_NEVER_EXPOSED
-                          : f->proof          ? f->proof
-                          : f->remote         ? BATON_PROOF_PEER_DRAIN
-                                              : BATON_PROOF_LOCAL_DRAIN;
+    /* A window was started only after the lease: next > begin tells whether anybody could write. */
+    action->quiet.proof = f->next > f->begin ? f->proof : BATON_PROOF_NEVER_EXPOSED;
     action->quiet.attempts = f->attempt ? 1 : 0;
     action->quiet.last_attempt = f->attempt;
     action->quiet.landed = f->touched;
@@ -265,6 +260,7 @@ static void frame_accept(struct core *core, uint32_t index, const struct core_ev
     }
     f->watermark = a->watermark;
     f->remote = f->push && event->frame.remote;
+    f->proof = f->remote ? BATON_PROOF_PEER_DRAIN : BATON_PROOF_LOCAL_DRAIN;
     fetch_move(core, index, FETCH_READING, out);
     clock_reading(core, index, true, now_us);
     commit_if_whole(core, index, now_us, out);

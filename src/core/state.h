@@ -119,7 +119,7 @@ struct fetch {
     bool stalled;  /* a window was given back unread: no more until somebody says why */
     bool push;     /* windows are granted to the source */
     bool remote;   /* push: only the source, or a proof, can say that a window is over */
-    uint8_t proof; /* baton_proof, where it is not for the state to say */
+    uint8_t proof; /* baton_proof of its quiet, if a window was started */
     uint8_t secret[ID_BYTES];
     uint8_t peer[ID_BYTES]; /* the source's incarnation */
     uint64_t nonce;
