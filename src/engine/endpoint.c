@@ -12,6 +12,18 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+const char *endpoint_of(const struct ticket *ticket, const char *kind)
+{
+    size_t length = strlen(kind);
+
+    for (unsigned i = 0; i < ticket->endpoint_count; i++) {
+        if (strncmp(ticket->endpoint[i], kind, length) == 0) {
+            return ticket->endpoint[i] + length;
+        }
+    }
+    return NULL;
+}
+
 baton_err endpoint_parse(const char *text, struct endpoint *ret_endpoint,
                          struct baton_error *ret_error)
 {

@@ -401,6 +401,8 @@ void serve_refuse(baton_engine *engine, const struct core_action *action);
 void serve_stop(baton_engine *engine, const struct core_action *action);
 void serve_free(struct transport_serve *serve);
 struct transport_link *window_link(struct engine_link *link, unsigned transport);
+/* Where it is in engine->transports; it must be there. */
+unsigned transport_index(const baton_engine *engine, const struct transport_ops *ops);
 
 /* landing.c: pushes over shm.  Source: an OPEN is prepared, applied, and over. */
 baton_cause landing_open(struct engine_link *link, const struct frame *frame,
@@ -415,7 +417,9 @@ bool landing_reserve(struct engine_link *link);
 void landing_start(baton_engine *engine, const struct core_action *action);
 void landing_stop(baton_engine *engine, const struct core_action *action);
 void landing_done(baton_engine *engine, struct engine_window *window);
-/* Sink: an OPEN that names our blocks; a link that is lost; its source, who may still write. */
+/* Sink: a fetch whose source is to write into our pool itself. */
+bool landing_wanted(const struct baton_handoff *h);
+/* An OPEN that names our blocks; a link that is lost; its source, who may still write. */
 bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h);
 void doubt_begin(struct engine_link *link);
 void doubt_tick(baton_engine *engine, uint64_t now_us);
@@ -511,6 +515,8 @@ struct endpoint {
     bool is_unix;
     char text[BATON_ENDPOINT_BYTES_MAX]; /* path, "@name", or "ADDRESS:PORT" */
 };
+/* The address of the ticket's first endpoint of that kind, "unix:" or "tcp:"; NULL: none. */
+const char *endpoint_of(const struct ticket *ticket, const char *kind);
 baton_err endpoint_parse(const char *text, struct endpoint *ret_endpoint,
                          struct baton_error *ret_error);
 /* A socket address; false for text that is none. */

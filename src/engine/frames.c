@@ -119,7 +119,7 @@ static bool out_grant(struct engine_link *link, const struct frame *frame, struc
 {
     BATON_ASSERT(h->id == frame->grant.fetch_id);
     h->granted = frame->grant.offset + frame->grant.length;
-    if (h->transports_wanted == WIRE_TRANSPORT_SHM) {
+    if (landing_wanted(h)) {
         h->transports_used |= WIRE_TRANSPORT_SHM; /* the peer stores the bytes */
     }
     return connection_add(&link->control, frame, -1);
@@ -272,7 +272,7 @@ static void in_accept(struct engine_link *link, const struct frame *frame)
 {
     struct baton_handoff *h = fetch_of(link, frame->accept.fetch_id);
     baton_cause misfit = BATON_CAUSE_NONE;
-    bool remote = h && h->fetch.push && h->transports_wanted == WIRE_TRANSPORT_SHM;
+    bool remote = h && landing_wanted(h);
 
     /* A second ACCEPT changes nothing: movers are using the plan. */
     if (h && !h->accepted) {

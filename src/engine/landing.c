@@ -25,16 +25,6 @@ struct landing {
     uint32_t sink[];                     /* by block of the offer */
 };
 
-static unsigned shm_of(const baton_engine *engine)
-{
-    unsigned i = 0;
-
-    while (i < engine->transport_count && engine->transports[i].ops->bit != WIRE_TRANSPORT_SHM) {
-        i++;
-    }
-    return i;
-}
-
 /* The pool that the frame names, if this side can write there. */
 static const struct transport_region *landing_region(const struct engine_link *link,
                                                      const struct frame_open *open)
@@ -124,7 +114,7 @@ void landing_start(baton_engine *engine, const struct core_action *a)
     struct landing *landing = h->landing[a->slot];
     struct engine_link *link = &engine->links[a->link];
     struct engine_window *w = engine->push_spare;
-    unsigned shm = shm_of(engine);
+    unsigned shm = transport_index(engine, &transport_shm);
 
     BATON_ASSERT(w && landing->fetch_id == a->serve.fetch_id);
     engine->push_spare = NULL;
@@ -163,7 +153,7 @@ void landing_stop(baton_engine *engine, const struct core_action *a)
     const struct baton_handoff *h = engine->table[CORE_OFFER][a->index];
     struct landing *landing = h->landing[a->slot];
     const struct engine_window *w = landing->first;
-    unsigned shm = shm_of(engine);
+    unsigned shm = transport_index(engine, &transport_shm);
 
     atomic_store(&landing->stop, true);
     if (w && engine->links[w->window.engine_link].transport[shm]) {
@@ -199,6 +189,11 @@ struct doubt {
     struct doubt *next;
 };
 
+bool landing_wanted(const struct baton_handoff *h)
+{
+    return h->fetch.push && h->transports_wanted == WIRE_TRANSPORT_SHM;
+}
+
 bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h)
 {
     baton_pool *pool = h->pool;
@@ -231,8 +226,7 @@ bool landing_out(struct engine_link *link, struct frame *frame, const struct bat
 
 static bool is_doubtful(const struct baton_handoff *h, const struct doubt *doubt)
 {
-    return h && h->fetch.push && atomic_load(&h->decided) && !h->receipt.proof &&
-           h->transports_wanted == WIRE_TRANSPORT_SHM &&
+    return h && landing_wanted(h) && atomic_load(&h->decided) && !h->receipt.proof &&
            memcmp(h->ticket.incarnation, doubt->ticket.incarnation, ID_BYTES) == 0;
 }
 

@@ -220,22 +220,12 @@ static baton_err wanted_transports(const baton_engine *engine, const char *name,
     return BATON_OK;
 }
 
-static bool has_endpoint(const struct ticket *ticket, const char *kind)
-{
-    for (unsigned i = 0; i < ticket->endpoint_count; i++) {
-        if (strncmp(ticket->endpoint[i], kind, strlen(kind)) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* One of them: the source can not be asked which it prefers.  tcp, unless shm is asked for, since
  * then no receipt ever waits for the source. */
 static baton_err push_transports(const struct ticket *ticket, const baton_pool *pool,
                                  unsigned *bits, struct baton_error *ret_error)
 {
-    if (*bits & WIRE_TRANSPORT_TCP && has_endpoint(ticket, "tcp:")) {
+    if (*bits & WIRE_TRANSPORT_TCP && endpoint_of(ticket, "tcp:")) {
         *bits = WIRE_TRANSPORT_TCP;
         return BATON_OK;
     }
@@ -248,7 +238,7 @@ static baton_err push_transports(const struct ticket *ticket, const baton_pool *
         return error_set(ret_error, BATON_EINVAL,
                          "a push over shm needs a pool that Baton makes: use one, or tcp, or pull");
     }
-    if (!has_endpoint(ticket, "unix:")) {
+    if (!endpoint_of(ticket, "unix:")) {
         return error_set(ret_error, BATON_EINVAL,
                          "a push over shm needs a Unix endpoint, and the ticket names none: use "
                          "tcp, or pull");

@@ -10,7 +10,7 @@
 
 /* ---- upcalls ---- */
 
-static unsigned transport_index(const baton_engine *engine, const struct transport_ops *ops)
+unsigned transport_index(const baton_engine *engine, const struct transport_ops *ops)
 {
     unsigned i = 0;
 
@@ -223,12 +223,7 @@ static const char *tcp_address(const struct engine_link *link)
     if (!link->control.is_unix) {
         return ticket->endpoint[link->endpoint] + 4;
     }
-    for (unsigned i = 0; i < ticket->endpoint_count; i++) {
-        if (strncmp(ticket->endpoint[i], "tcp:", 4) == 0) {
-            return ticket->endpoint[i] + 4;
-        }
-    }
-    return NULL;
+    return endpoint_of(ticket, "tcp:");
 }
 
 struct transport_link *window_link(struct engine_link *link, unsigned transport)
