@@ -158,6 +158,9 @@ typedef enum baton_proof {
     BATON_PROOF_REVOKED, /* nothing that may still be read from the blocks can ever be committed */
     BATON_PROOF_PEER_DRAIN,  /* every peer that could touch the blocks said that it has stopped */
     BATON_PROOF_PEER_EXITED, /* the process that wrote into the blocks has ended (by its pidfd) */
+    BATON_PROOF_LINK_FENCED, /* this side's end of the link was destroyed, and nothing but that end
+                                could store into the blocks */
+    BATON_PROOF_HELPER_EXITED, /* the same, by the end of this side's helper process */
     BATON_PROOF_COUNT_,
 } baton_proof;
 
@@ -247,6 +250,23 @@ typedef enum baton_link_kind {
     BATON_LINK_SOCKET,   /* as AUTO, but through the Unix socket itself */
 } baton_link_kind;
 
+/* Where a library transport (nixl) runs. */
+typedef enum baton_host {
+    BATON_HOST_AUTO = 0,   /* in a helper where it can be, else in this process */
+    BATON_HOST_IN_PROCESS, /* in a thread of this process; a crash of the library ends it */
+    BATON_HOST_HELPER,     /* in a helper process of its own for each link, or not at all */
+} baton_host;
+
+/* What is done about a peer that may still write into blocks whose handoff has ended, when
+ * on_doubt_ms have passed and no proof has come.  Never anything to this process. */
+typedef enum baton_on_doubt {
+    BATON_ON_DOUBT_WAIT = 0,        /* nothing: the blocks stay in quarantine until a proof comes */
+    BATON_ON_DOUBT_FENCE,           /* close the link, with all that goes on over it; where this
+                                       side's end of it is all that stores, that is a proof */
+    BATON_ON_DOUBT_KILL_LOCAL_PEER, /* the same, and end the peer's process (SIGKILL) if it is on
+                                       this host */
+} baton_on_doubt;
+
 /* Zero means the default everywhere.  Set `size` to sizeof(struct baton_engine_options). */
 struct baton_engine_options {
     size_t size;
@@ -287,6 +307,20 @@ struct baton_engine_options {
     baton_log_fn on_log;
     baton_trace_fn on_trace;
     void *arg; /* for on_log and on_trace */
+    baton_host host;
+    unsigned helpers_max;    /* helper processes at once; default 16.  Beyond, links are hosted in
+                                process (AUTO) or fail (HELPER) */
+    const char *helper_path; /* of baton-helper; default: what BATON_HELPER says, else beside this
+                                library or program, else where it was installed */
+    baton_on_doubt on_doubt;
+    uint32_t on_doubt_ms; /* after the outcome; default 1000 */
+    /*
+     * The most that one peer may hold in doubt, so that it can not eat the pools: in bytes of all
+     * pools (default: no such limit), and in percent of the pool that a fetch is for (default 50).
+     * Beyond either, fetches from that peer are refused (BATON_ELIMIT); others go on.
+     */
+    uint64_t quarantine_bytes_max;
+    unsigned quarantine_percent_max;
 };
 
 /*

@@ -97,7 +97,7 @@ static enum sim_end end_of(struct sim *s, const struct handoff *fetch)
         return fetch->written >= fetch->granted ? SIM_WRITTEN
                : fetch->quiesced_heard          ? SIM_QUIESCED
                                                 : SIM_NEVER;
-    case PROOF_LINK_FENCED:
+    case BATON_PROOF_LINK_FENCED:
         return fetch->fenced ? SIM_FENCED : SIM_NEVER;
     case BATON_PROOF_PEER_EXITED:
         return s->world->options.exits && !life_of(s, handoff_at(s, fetch->offer))->alive

@@ -426,7 +426,7 @@ void sim_push_again(struct sim *s, const struct event *e)
         }
         fence(s, h);
         h->fenced = true;
-        prove(s, h, PROOF_LINK_FENCED);
+        prove(s, h, BATON_PROOF_LINK_FENCED);
     } else if (link == ILIST_NONE) {
         sim_link_to(s, e->node, source_life(s, h));
     }

@@ -49,9 +49,6 @@ enum transport {
     PULLS = BY_PUSH_STREAM, /* those before it */
 };
 
-/* Proofs that a driver has, beside those of the core. */
-enum { PROOF_LINK_FENCED = BATON_PROOF_COUNT_ };
-
 /* Ends of a connection. */
 enum { SINK = 0, SOURCE = 1 };
 

@@ -144,6 +144,7 @@ struct core_event {
             uint64_t id; /* of the fetch */
             uint64_t length, landed;
             enum core_copied status;
+            baton_proof proof; /* why it is over, if not by itself; else NONE */
         } copied;
         struct {
             uint64_t offer_id, fetch_id, attempt;

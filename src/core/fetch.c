@@ -509,6 +509,7 @@ static void event_copied(struct core *core, const struct core_event *event, uint
     BATON_ASSERT(f && f->copies > 0); /* a record stays until its movers are drained */
     BATON_ASSERT(!f->remote);
     f->touched += event->copied.landed;
+    f->proof = event->copied.proof ? (uint8_t)event->copied.proof : f->proof;
     fetch_window_over(core, index, event->copied.length);
     if (f->state == FETCH_DRAINING && f->copies == 0) {
         fetch_quiet(core, index, out);

@@ -88,6 +88,8 @@ const char *baton_proof_name(baton_proof proof)
         [BATON_PROOF_REVOKED] = "revoked",
         [BATON_PROOF_PEER_DRAIN] = "peer_drain",
         [BATON_PROOF_PEER_EXITED] = "peer_exited",
+        [BATON_PROOF_LINK_FENCED] = "link_fenced",
+        [BATON_PROOF_HELPER_EXITED] = "helper_exited",
     };
 
     return NAME_OF(names, proof);

@@ -14,6 +14,8 @@
  * `*window->stop` says the same, without the call, from any thread: no slice starts once it is
  * true.
  *  3. The same for the source's reads: serve, push, serve_stop, host->serve_done().
+ *     Of a library (nixl) a window that it has posted is given back when the library says that it
+ * is done, or has a proof that it is over (`proof`); else never.
  *  4. TRANSPORT_OK means that all bytes of the window were copied, and that it was the peer's
  * memory that they were copied from.
  *  5. A peer can fail windows and break its link; it can not make a transport write outside a
@@ -61,6 +63,15 @@ struct transport_region {
     int pidfd; /* of the same process; borrowed */
 };
 
+/* A pool of this process, as a library registers it. */
+struct transport_memory {
+    uint32_t region; /* its name on the wire */
+    void *base;
+    uint64_t bytes;
+    uint64_t block_bytes;
+    int fd; /* a memfd of the same memory; borrowed.  -1: it can not be mapped by others */
+};
+
 /* Part of a fetch that is to be copied (sink).  The engine owns the memory; it is lent from post()
  * to window_done(). */
 struct transport_window {
@@ -70,6 +81,8 @@ struct transport_window {
     unsigned char *sink_base;              /* the sink's pool */
     const struct transport_region *region; /* shm only: the peer's */
     const unsigned char *source_base;      /* shm: this side's pool, pushed; NULL: a pull */
+    const struct transport_memory *memory; /* nixl: this side's pool, */
+    uint32_t peer_region;                  /* and the peer's: learn() may still have to come */
     const atomic_bool *stop;
     /* Push: plan bytes below it were granted, so they may come.  NULL: the transport asks for them.
      */
@@ -85,7 +98,9 @@ struct transport_window {
     uint64_t own[4];
     /* Results, set before window_done(). */
     enum transport_status status;
-    uint64_t landed; /* bytes copied into blocks, useful or not */
+    uint64_t landed;   /* bytes copied into blocks, useful or not */
+    baton_proof proof; /* why it is over, when it is not that it was done or never begun; else NONE
+                        */
 };
 
 /* A window that a sink asked for, or granted, and that this side's own code sends (source; tcp). */
@@ -134,6 +149,15 @@ struct transport_host {
     void (*rewatch)(void *arg, struct transport_fd *fd, unsigned events);
     void (*unwatch)(void *arg, struct transport_fd *fd);
     void (*wake)(void *arg); /* any thread: progress() has something to do */
+    /* What share() was asked for: bytes for the peer's learn(). */
+    void (*shared)(void *arg, uint32_t link, const struct transport_memory *memory,
+                   const void *descriptor, size_t length);
+    /*
+     * This side's end of a link that was closed is gone for good, with all that it stored by.
+     * `proof`: LINK_FENCED or HELPER_EXITED when nothing else could store into what was shared over
+     * it, as the peer's writes; NONE: the peer's process could store by itself.
+     */
+    void (*fenced)(void *arg, uint64_t serial, baton_proof proof);
     void (*log)(void *arg, baton_log_level level, const char *text);
 };
 
@@ -147,8 +171,10 @@ struct transport_options {
 
 /* How to reach the peer of a link; all borrowed during the call. */
 struct transport_link_args {
-    uint32_t link; /* the engine's number, for the upcalls */
-    bool sink;     /* this side reads */
+    uint32_t link;   /* the engine's number, for the upcalls */
+    uint64_t serial; /* of this life of the link; never used twice */
+    bool sink;       /* this side reads */
+    int peer_pidfd;  /* of the peer's process, borrowed until link_close(); -1: unknown */
     const char
         *tcp_address;       /* sink: "ADDRESS:PORT" for bulk connections; NULL when there is none */
     const uint8_t *preface; /* sink: what to send first on a bulk connection */
@@ -195,6 +221,15 @@ struct transport_ops {
     void (*serve_stop)(struct transport_link *link, uint64_t offer_id, uint32_t slot,
                        uint64_t attempt);
 
+    /*
+     * Libraries only; else NULL.  share(): make `memory` reachable to the peer, if it is not yet;
+     * host->shared() tells, soon or later, or the link breaks.  `memory` stays until the link is
+     * closed.  learn(): the peer's descriptor of its region; false: it is none.
+     */
+    void (*share)(struct transport_link *link, const struct transport_memory *memory);
+    bool (*learn)(struct transport_link *link, uint32_t region, uint64_t bytes,
+                  const void *descriptor, size_t length);
+
     /* Give back what threads have finished and, without movers, copy one slice.  True: call again
      * without waiting. */
     bool (*progress)(struct transport *transport);
@@ -203,6 +238,7 @@ struct transport_ops {
 extern const struct transport_ops
     transport_shm; /* link_open's tcp_address and preface, adopt, serve..., push: unused, NULL */
 extern const struct transport_ops transport_tcp;
+extern const struct transport_ops transport_nixl; /* adopt, serve..., push: unused, NULL */
 
 /*
  * Memory of this process for peers to read, and of peers for this process: used by the engine for

@@ -57,6 +57,7 @@ enum frame_type {
 enum {
     WIRE_TRANSPORT_SHM = 1 << 0,
     WIRE_TRANSPORT_TCP = 1 << 1,
+    WIRE_TRANSPORT_NIXL = 1 << 2,
     WIRE_LINK_RINGS = 1 << 16, /* HELLO: a descriptor of two rings came with it; WELCOME: taken */
 };
 
