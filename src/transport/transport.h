@@ -149,7 +149,8 @@ struct transport_host {
     void (*rewatch)(void *arg, struct transport_fd *fd, unsigned events);
     void (*unwatch)(void *arg, struct transport_fd *fd);
     void (*wake)(void *arg); /* any thread: progress() has something to do */
-    /* What share() was asked for: bytes for the peer's learn(). */
+    void (*log)(void *arg, baton_log_level level, const char *text);
+    /* Of a library.  What share() was asked for: bytes for the peer's learn(). */
     void (*shared)(void *arg, uint32_t link, const struct transport_memory *memory,
                    const void *descriptor, size_t length);
     /*
@@ -158,7 +159,6 @@ struct transport_host {
      * it, as the peer's writes; NONE: the peer's process could store by itself.
      */
     void (*fenced)(void *arg, uint64_t serial, baton_proof proof);
-    void (*log)(void *arg, baton_log_level level, const char *text);
 };
 
 struct transport_options {
@@ -167,6 +167,10 @@ struct transport_options {
     uint32_t window_bytes;
     unsigned links_max;
     unsigned windows_max; /* windows, serves and pushes, each, of one link under way at once */
+    /* Libraries. */
+    baton_host host;
+    unsigned helpers_max;
+    const char *helper_path; /* borrowed during create(); NULL: the usual places */
 };
 
 /* How to reach the peer of a link; all borrowed during the call. */

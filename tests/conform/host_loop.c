@@ -94,9 +94,17 @@ bool host_loop_init(struct host_loop *loop)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 
     memset(loop, 0, sizeof(*loop));
-    loop->host =
-        (struct transport_host){loop,  window_done, read_request, serve_done, link_broken, heard,
-                                watch, rewatch,     unwatch,      wake,       keep_log};
+    loop->host = (struct transport_host){.arg = loop,
+                                         .window_done = window_done,
+                                         .read_request = read_request,
+                                         .serve_done = serve_done,
+                                         .link_broken = link_broken,
+                                         .heard = heard,
+                                         .watch = watch,
+                                         .rewatch = rewatch,
+                                         .unwatch = unwatch,
+                                         .wake = wake,
+                                         .log = keep_log};
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll_fd < 0) {
         return false;
