@@ -93,6 +93,8 @@ static const char *transport_name(unsigned bits)
         return transport_shm.name;
     case WIRE_TRANSPORT_TCP:
         return transport_tcp.name;
+    case WIRE_TRANSPORT_NIXL:
+        return transport_nixl.name;
     default:
         return "mixed";
     }
@@ -291,6 +293,7 @@ static bool settle_window(baton_engine *engine)
     event.copied.length = w->window.length;
     event.copied.landed = w->window.landed;
     event.copied.status = copied_status(w->window.status);
+    event.copied.proof = w->window.proof;
     w->next = engine->windows_free;
     engine->windows_free = w;
     engine_apply(engine, &event);

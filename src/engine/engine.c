@@ -93,12 +93,14 @@ static const struct {
 } known_transports[] = {
     {"shm", &transport_shm},
     {"tcp", &transport_tcp},
+    {"nixl", &transport_nixl}, /* only where it is asked for */
 };
 
 static baton_err pick_transports(baton_engine *engine, struct baton_error *ret_error)
 {
     const struct baton_engine_options *o = &engine->options;
-    unsigned count = o->transports_count ? (unsigned)o->transports_count : ENGINE_TRANSPORTS;
+    unsigned count =
+        o->transports_count ? (unsigned)o->transports_count : ENGINE_TRANSPORTS_DEFAULT;
 
     for (unsigned i = 0; i < count; i++) {
         const char *name = o->transports_count ? o->transports[i] : known_transports[i].name;
@@ -110,7 +112,8 @@ static baton_err pick_transports(baton_engine *engine, struct baton_error *ret_e
             }
         }
         if (!ops) {
-            return error_set(ret_error, BATON_EINVAL, "unknown transport \"%s\": have shm, tcp",
+            return error_set(ret_error, BATON_EINVAL,
+                             "unknown transport \"%s\": have shm, tcp, nixl",
                              name ? name : "(null)");
         }
         if (engine->transport_bits & ops->bit) {
@@ -285,7 +288,7 @@ static baton_err engine_build(baton_engine *engine, struct baton_error *ret_erro
     }
     /* What was borrowed for making it is not looked at again. */
     engine->options.listen = engine->options.advertise = engine->options.transports = NULL;
-    engine->options.stats_path = NULL;
+    engine->options.stats_path = engine->options.helper_path = NULL;
     return start_thread(engine, ret_error);
 }
 

@@ -30,8 +30,9 @@
 #include "wire/ticket.h"
 
 enum {
-    ENGINE_TRANSPORTS = 2,
-    ENGINE_WINDOWS_MAX = 256, /* windows under way at once, and at most so many on one link */
+    ENGINE_TRANSPORTS = 3,
+    ENGINE_TRANSPORTS_DEFAULT = 2, /* of them: those that need no library */
+    ENGINE_WINDOWS_MAX = 256,      /* windows under way at once, and at most so many on one link */
     ENGINE_WINDOWS_PER_FETCH = 4,
     ENGINE_REPLIES_MAX = 64,       /* answers that wait for one link */
     ENGINE_EVENTS_MAX = 64,        /* descriptors looked at in one step */
@@ -73,10 +74,11 @@ struct baton_pool {
     struct baton_layout layout;
     unsigned char *memory;
     uint64_t bytes;
-    int memfd;            /* -1 when wrapped */
-    int export_fd;        /* the same memory, for reading only; -1 when wrapped */
-    atomic_bool exported; /* a peer can read it without our code; never taken back */
-    pthread_mutex_t lock; /* protects book and everything it holds */
+    int memfd;                       /* -1 when wrapped */
+    struct transport_memory *shared; /* the same memory, for libraries; owns it and memfd */
+    int export_fd;                   /* the same memory, for reading only; -1 when wrapped */
+    atomic_bool exported;            /* a peer can read it without our code; never taken back */
+    pthread_mutex_t lock;            /* protects book and everything it holds */
     struct pool *book;
     pthread_mutex_t scratch_lock; /* protects scratch; taken before lock, alone of all */
     uint32_t *scratch;            /* room for block_count numbers */
@@ -147,7 +149,12 @@ struct baton_handoff {
     uint64_t granted;                      /* driver only: plan bytes below it, when pushed */
     uint64_t attempt;                      /* driver only */
     struct engine_link *link;              /* driver only; NULL once lost */
+    uint64_t link_serial;                  /* driver only: of that link; stays */
+    bool fenced;                           /* driver only: nixl: that link's end here is gone, */
+    bool exit_proves;                      /* and the end of the source proves the rest */
+    bool quiesced;                         /* driver only: the source has said so, before that */
     const struct transport_region *region; /* driver only */
+    uint32_t peer_region;                  /* driver only: the offer's, as REGION names it */
     unsigned transport;                    /* driver only: index into engine->transports */
 };
 
@@ -199,6 +206,7 @@ struct engine_link {
     bool shut;      /* its transports are to be closed */
     bool attention; /* one of these three */
     uint64_t made_us;
+    uint64_t serial; /* of this life of the record */
     struct connection control;
     struct transport_fd peer_exit; /* watches a pidfd, its own; fd -1 */
     bool peer_exit_watched;
@@ -219,6 +227,7 @@ struct engine_link {
     unsigned replaced_count;
     /* Source: the regions that the peer was told of, by pool; UINT32_MAX: none. */
     uint32_t told[BATON_POOLS_MAX];
+    uint32_t shared[BATON_POOLS_MAX]; /* the same, of nixl */
 };
 
 struct engine_window {
@@ -306,6 +315,7 @@ struct baton_engine {
     uint64_t timer_due_us; /* what timer_fd was set to; CORE_NEVER: it is not */
     uint64_t next_tick_us;
     uint64_t dials;
+    uint64_t links_made;       /* their serials */
     struct engine_link *links; /* options.links_max */
     uint32_t links_used;       /* those from here on were never used; and so with greeters */
     unsigned greeters_used;
@@ -401,6 +411,8 @@ void serve_refuse(baton_engine *engine, const struct core_action *action);
 void serve_stop(baton_engine *engine, const struct core_action *action);
 void serve_free(struct transport_serve *serve);
 struct transport_link *window_link(struct engine_link *link, unsigned transport);
+/* Make the pool reachable to the link's peer, by nixl. */
+void window_share(struct engine_link *link, baton_pool *pool);
 /* Where it is in engine->transports; it must be there. */
 unsigned transport_index(const baton_engine *engine, const struct transport_ops *ops);
 
@@ -417,6 +429,11 @@ bool landing_reserve(struct engine_link *link);
 void landing_start(baton_engine *engine, const struct core_action *action);
 void landing_stop(baton_engine *engine, const struct core_action *action);
 void landing_done(baton_engine *engine, struct engine_window *window);
+/* Sink: this side's end of a link is gone: as the upcall. */
+bool landing_fenced(void *engine, uint64_t serial, baton_proof proof, bool exit_proves);
+/* Sink: whether the source's QUIESCED is to be told to the core: the bytes that a library sent over
+ * an older link may still be on their way. */
+bool landing_quiesced(const struct engine_link *link, const struct frame *frame);
 /* Sink: a fetch whose source is to write into our pool itself. */
 bool landing_wanted(const struct baton_handoff *h);
 /* An OPEN that names our blocks; a link that is lost; its source, who may still write. */
@@ -486,6 +503,9 @@ bool rings_rest(baton_engine *engine, bool leave);
 
 /* frames.c: what a frame says beyond the core's numbers. */
 bool frame_out(struct engine_link *link, struct frame *frame, const struct core_action *action);
+/* Describe a pool to the peer.  False: no memory. */
+bool frame_share(struct engine_link *link, const struct transport_memory *memory,
+                 const void *descriptor, size_t length);
 /* False: the frame is one that the protocol forbids here. */
 bool frame_in(struct engine_link *link, const struct frame *frame);
 

@@ -13,7 +13,8 @@
 /* Whether the source is to write into the sink's memory itself. */
 static bool is_landing(const struct frame_open *open)
 {
-    return open->mode == OPEN_PUSH && open->transports == WIRE_TRANSPORT_SHM;
+    return open->mode == OPEN_PUSH &&
+           (open->transports == WIRE_TRANSPORT_SHM || open->transports == WIRE_TRANSPORT_NIXL);
 }
 
 /* ---- out ---- */
@@ -31,11 +32,15 @@ static bool out_open(struct engine_link *link, struct frame *frame, const struct
     return connection_add(&link->control, frame, -1);
 }
 
-/* The peer may read the pool itself: over this link, and with its leave. */
-static bool shares(const struct engine_link *link, const baton_pool *pool, uint32_t transports)
+/* How the peer may read the pool itself: over this link, and with its leave. */
+static uint32_t shares(const struct engine_link *link, const baton_pool *pool, uint32_t transports)
 {
-    return link->control.is_unix && pool_shareable(pool) &&
-           (transports & link->engine->transport_bits & WIRE_TRANSPORT_SHM);
+    uint32_t how = WIRE_TRANSPORT_NIXL;
+
+    if (link->control.is_unix && pool_shareable(pool)) {
+        how |= WIRE_TRANSPORT_SHM;
+    }
+    return how & transports & link->engine->transport_bits;
 }
 
 static bool out_region(struct engine_link *link, const baton_pool *pool)
@@ -55,6 +60,23 @@ static bool out_region(struct engine_link *link, const baton_pool *pool)
     return connection_add(&link->control, &frame, pool->export_fd);
 }
 
+bool frame_share(struct engine_link *link, const struct transport_memory *memory,
+                 const void *descriptor, size_t length)
+{
+    struct frame frame = {.type = FRAME_REGION};
+    bool added;
+
+    frame.region.region = memory->region;
+    frame.region.kind = REGION_NIXL;
+    frame.region.length = memory->bytes;
+    frame.region.block_bytes = memory->block_bytes;
+    frame.payload = descriptor;
+    frame.payload_length = (uint32_t)length;
+    added = connection_add(&link->control, &frame, -1);
+    link_wants(link->engine, link->number);
+    return added;
+}
+
 /*
  * `exported`: the reader may read the pool itself.  Exposure is recorded before the descriptor, or
  * the address, leaves: whatever offer of this pool ends from now on, a peer can read its blocks.
@@ -66,10 +88,16 @@ static bool out_accept(struct engine_link *link, struct frame *frame, struct bat
     bool added;
 
     if (exported) {
+        uint32_t how = shares(link, h->pool, link->peer_transports);
+
         atomic_store(&h->pool->exported, true);
-        h->transports_used |= WIRE_TRANSPORT_SHM;
-        if (link->told[h->pool->number] != h->pool->region && !out_region(link, h->pool)) {
+        h->transports_used |= how;
+        if (how & WIRE_TRANSPORT_SHM && link->told[h->pool->number] != h->pool->region &&
+            !out_region(link, h->pool)) {
             return false;
+        }
+        if (how & WIRE_TRANSPORT_NIXL && link->shared[h->pool->number] != h->pool->region) {
+            window_share(link, h->pool);
         }
     }
     runs = malloc(8 * (size_t)h->loan.count);
@@ -120,7 +148,7 @@ static bool out_grant(struct engine_link *link, const struct frame *frame, struc
     BATON_ASSERT(h->id == frame->grant.fetch_id);
     h->granted = frame->grant.offset + frame->grant.length;
     if (landing_wanted(h)) {
-        h->transports_used |= WIRE_TRANSPORT_SHM; /* the peer stores the bytes */
+        h->transports_used |= h->transports_wanted; /* the peer stores the bytes */
     }
     return connection_add(&link->control, frame, -1);
 }
@@ -163,7 +191,7 @@ static void apply(struct engine_link *link, const struct frame *frame, baton_cau
 static bool open_shares(const struct engine_link *link, const struct frame_open *open,
                         const baton_pool *pool)
 {
-    return open->mode == OPEN_PULL && shares(link, pool, open->transports);
+    return open->mode == OPEN_PULL && shares(link, pool, open->transports) != 0;
 }
 
 /* Source: does the sink want what the offer has? */
@@ -238,6 +266,7 @@ static baton_cause pick_transport(struct engine_link *link, struct baton_handoff
             continue;
         }
         h->transport = i;
+        h->peer_region = region;
         h->region = bit == WIRE_TRANSPORT_SHM && !h->fetch.push ? &known->region : NULL;
         return BATON_CAUSE_NONE;
     }
@@ -278,6 +307,7 @@ static void in_accept(struct engine_link *link, const struct frame *frame)
     if (h && !h->accepted) {
         misfit = accept_misfit(link, frame, h);
         h->attempt = frame->accept.attempt;
+        h->link_serial = link->serial;
         h->accepted = true;
     }
     apply(link, frame, misfit, false, remote);
@@ -340,18 +370,39 @@ static baton_err open_region(struct engine_link *link, const struct frame_region
                          link->peer_exit.fd, r->base, r->nonce_base, r->nonce, ret_error);
 }
 
+/* What NIXL is to know of a peer's pool; who does not allow NIXL has no use for it. */
+static bool in_region_nixl(struct engine_link *link, const struct frame *frame)
+{
+    const struct frame_region *r = &frame->region;
+    baton_engine *engine = link->engine;
+    struct transport_link *t;
+    unsigned nixl;
+
+    if (!(engine->transport_bits & WIRE_TRANSPORT_NIXL)) {
+        return true;
+    }
+    nixl = transport_index(engine, &transport_nixl);
+    t = window_link(link, nixl);
+    return !t || engine->transports[nixl].ops->learn(t, r->region, r->length, frame->payload,
+                                                     frame->payload_length);
+}
+
 /*
  * A pool of the source, to be read; or of the sink, to be written.  A later one may take the place
  * of an earlier one that its owner has destroyed.  One that can not be used is no error of the
  * protocol: another transport may do.
  */
-static bool in_region(struct engine_link *link, const struct frame_region *r)
+static bool in_region(struct engine_link *link, const struct frame *frame)
 {
+    const struct frame_region *r = &frame->region;
     struct engine_region **place = &link->region[r->region % BATON_POOLS_MAX], *region;
     struct baton_error error;
     baton_err err;
     int fd = -1;
 
+    if (r->kind == REGION_NIXL) {
+        return in_region_nixl(link, frame);
+    }
     if (r->kind == REGION_MEMFD) {
         /* It was sent before the frame was: through a ring, the frame can be here first. */
         if (link->control.ringed && link->control.fd_count == 0) {
@@ -406,7 +457,12 @@ bool frame_in(struct engine_link *link, const struct frame *frame)
     case FRAME_GRANT:
         return in_grant(link, frame);
     case FRAME_REGION:
-        return in_region(link, &frame->region);
+        return in_region(link, frame);
+    case FRAME_QUIESCED:
+        if (landing_quiesced(link, frame)) {
+            apply(link, frame, BATON_CAUSE_NONE, false, false);
+        }
+        return true;
     case FRAME_HELLO:
     case FRAME_WELCOME:
     case FRAME_REJECT:

@@ -55,6 +55,14 @@ static void no_delay(int fd, bool is_unix)
     }
 }
 
+static uint32_t transport_bits(const baton_engine *engine)
+{
+    bool in_process = engine->transport_bits & WIRE_TRANSPORT_NIXL &&
+                      engine->options.host == BATON_HOST_IN_PROCESS;
+
+    return engine->transport_bits | (in_process ? (uint32_t)WIRE_NIXL_IN_PROCESS : 0);
+}
+
 static bool is_zero(const uint8_t id[ID_BYTES])
 {
     static const uint8_t zero[ID_BYTES];
@@ -141,7 +149,7 @@ static void welcome(struct engine_link *link, uint16_t version)
     frame.welcome.magic = WIRE_MAGIC;
     frame.welcome.version = version;
     frame.welcome.transports =
-        link->engine->transport_bits | (c->rings ? (uint32_t)WIRE_LINK_RINGS : 0);
+        transport_bits(link->engine) | (c->rings ? (uint32_t)WIRE_LINK_RINGS : 0);
     memcpy(frame.welcome.incarnation, link->engine->incarnation, ID_BYTES);
     /* A fresh socket has room for it. */
     if (!connection_add(c, &frame, -1) || !connection_write(c) || c->out_length > 0) {
@@ -350,7 +358,7 @@ static bool say_hello(struct engine_link *link)
     if (c->is_unix && engine->options.link != BATON_LINK_SOCKET) {
         fd = rings_make(c); /* without them the socket serves */
     }
-    frame.hello.transports = engine->transport_bits | (fd >= 0 ? (uint32_t)WIRE_LINK_RINGS : 0);
+    frame.hello.transports = transport_bits(engine) | (fd >= 0 ? (uint32_t)WIRE_LINK_RINGS : 0);
     frame.hello.dial = ++engine->dials;
     memcpy(frame.hello.incarnation, engine->incarnation, ID_BYTES);
     memcpy(frame.hello.expected, link->incarnation, ID_BYTES);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pushes over shm: the source's own movers write into the sink's pool, which it has mapped.  At the
- * source: where the blocks of a lease's sink are, and the windows that are under way into them.  At
- * the sink: what becomes of a fetch whose link is lost while the source may still write.
+ * Pushes into the sink's memory: the source's own movers write into the sink's pool, which it has
+ * mapped (shm), or a library does (nixl).  At the source: where the blocks of a lease's sink are,
+ * and the windows that are under way into them.  At the sink: what becomes of a fetch whose link is
+ * lost while the source may still write.
  */
 #include "engine/engine.h"
 
@@ -16,7 +17,9 @@
 
 /* The sink's blocks of one lease.  Windows use it until their slot can be leased anew. */
 struct landing {
-    const struct transport_region *region;
+    unsigned transport;                    /* index into engine->transports */
+    const struct transport_region *region; /* shm only */
+    uint32_t sink_region;                  /* nixl: as REGION names it, which may have to come */
     struct plan plan;
     uint64_t begin; /* plan bytes: the sink named no block before */
     uint64_t fetch_id, attempt;
@@ -41,11 +44,12 @@ baton_cause landing_open(struct engine_link *link, const struct frame *frame,
                          const struct baton_handoff *h)
 {
     const struct frame_open *open = &frame->open;
-    const struct transport_region *region = landing_region(link, open);
+    bool shm = open->transports == WIRE_TRANSPORT_SHM;
+    const struct transport_region *region = shm ? landing_region(link, open) : NULL;
     uint32_t end = open->first_block + open->block_count;
     struct landing *landing;
 
-    if (!region || !(link->engine->transport_bits & WIRE_TRANSPORT_SHM)) {
+    if ((shm && !region) || !(link->engine->transport_bits & open->transports)) {
         return BATON_CAUSE_TRANSPORT;
     }
     landing = calloc(1, sizeof(*landing) + end * sizeof(landing->sink[0]));
@@ -53,11 +57,14 @@ baton_cause landing_open(struct engine_link *link, const struct frame *frame,
         return BATON_CAUSE_TRANSPORT;
     }
     if (!runs_decode(frame->payload, frame->payload_length, open->block_count,
-                     region->length / region->block_bytes, landing->sink + open->first_block)) {
+                     region ? region->length / region->block_bytes : UINT32_MAX,
+                     landing->sink + open->first_block)) {
         free(landing);
         return BATON_CAUSE_LAYOUT;
     }
+    landing->transport = transport_index(link->engine, shm ? &transport_shm : &transport_nixl);
     landing->region = region;
+    landing->sink_region = open->region;
     landing->begin = open->first_block * open->block_bytes;
     landing->fetch_id = open->fetch_id;
     landing->plan = (struct plan){.block_bytes = open->block_bytes,
@@ -114,29 +121,32 @@ void landing_start(baton_engine *engine, const struct core_action *a)
     struct landing *landing = h->landing[a->slot];
     struct engine_link *link = &engine->links[a->link];
     struct engine_window *w = engine->push_spare;
-    unsigned shm = transport_index(engine, &transport_shm);
+    const struct transport_region *region = landing->region;
+    const struct transport_ops *ops = engine->transports[landing->transport].ops;
 
     BATON_ASSERT(w && landing->fetch_id == a->serve.fetch_id);
     engine->push_spare = NULL;
     *w = (struct engine_window){.landing = landing};
-    w->window =
-        (struct transport_window){.link = window_link(link, shm),
-                                  .plan = &landing->plan,
-                                  .sink_base = (unsigned char *)(uintptr_t)landing->region->map,
-                                  .region = landing->region,
-                                  .source_base = h->pool->memory,
-                                  .stop = &landing->stop,
-                                  .offset = a->serve.offset,
-                                  .length = a->serve.length,
-                                  .fetch_id = a->serve.fetch_id,
-                                  .offer_id = h->id,
-                                  .attempt = a->serve.attempt,
-                                  .slot = a->slot,
-                                  .engine_link = link->number};
+    w->window = (struct transport_window){
+        .link = window_link(link, landing->transport),
+        .plan = &landing->plan,
+        .sink_base = region ? (unsigned char *)(uintptr_t)region->map : NULL,
+        .region = region,
+        .source_base = h->pool->memory,
+        .memory = h->pool->shared,
+        .peer_region = landing->sink_region,
+        .stop = &landing->stop,
+        .offset = a->serve.offset,
+        .length = a->serve.length,
+        .fetch_id = a->serve.fetch_id,
+        .offer_id = h->id,
+        .attempt = a->serve.attempt,
+        .slot = a->slot,
+        .engine_link = link->number};
     *landing->last = w;
     landing->last = &w->next;
     link->out++;
-    h->transports_used |= WIRE_TRANSPORT_SHM;
+    h->transports_used |= ops->bit;
     /* Only into blocks that the sink has named. */
     if (!w->window.link || w->window.offset < landing->begin ||
         w->window.offset + w->window.length > plan_bytes(&landing->plan)) {
@@ -145,7 +155,7 @@ void landing_start(baton_engine *engine, const struct core_action *a)
         return;
     }
     engine->counts.bytes_served += a->serve.length;
-    engine->transports[shm].ops->post(&w->window);
+    ops->post(&w->window);
 }
 
 void landing_stop(baton_engine *engine, const struct core_action *a)
@@ -153,11 +163,10 @@ void landing_stop(baton_engine *engine, const struct core_action *a)
     const struct baton_handoff *h = engine->table[CORE_OFFER][a->index];
     struct landing *landing = h->landing[a->slot];
     const struct engine_window *w = landing->first;
-    unsigned shm = transport_index(engine, &transport_shm);
 
     atomic_store(&landing->stop, true);
-    if (w && engine->links[w->window.engine_link].transport[shm]) {
-        engine->transports[shm].ops->stop(w->window.link, landing->fetch_id);
+    if (w && engine->links[w->window.engine_link].transport[landing->transport]) {
+        engine->transports[landing->transport].ops->stop(w->window.link, landing->fetch_id);
     }
 }
 
@@ -185,32 +194,47 @@ struct doubt {
     struct transport_fd exit; /* a pidfd; fd -1: it has ended, or can not be watched */
     baton_engine *engine;
     struct ticket ticket;
+    bool in_process;  /* if the source writes by a library, that is in its own process */
+    bool exited;      /* the process has ended */
     uint64_t dial_us; /* not before */
     struct doubt *next;
 };
 
 bool landing_wanted(const struct baton_handoff *h)
 {
-    return h->fetch.push && h->transports_wanted == WIRE_TRANSPORT_SHM;
+    return h->fetch.push && (h->transports_wanted == WIRE_TRANSPORT_SHM ||
+                             h->transports_wanted == WIRE_TRANSPORT_NIXL);
+}
+
+/* The pool that the source is to write into is told of once a link. */
+static bool region_out(struct engine_link *link, baton_pool *pool)
+{
+    struct frame region = {.type = FRAME_REGION};
+
+    if (link->told[pool->number] == pool->region) {
+        return true;
+    }
+    region.region.region = pool->region;
+    region.region.kind = REGION_MEMFD;
+    region.region.length = pool->bytes;
+    region.region.block_bytes = pool->block_bytes;
+    link->told[pool->number] = pool->region;
+    return connection_add(&link->control, &region, pool->memfd);
 }
 
 bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h)
 {
     baton_pool *pool = h->pool;
-    struct frame region = {.type = FRAME_REGION};
     uint8_t *runs;
     bool added;
 
     link->pushed = true;
-    if (link->told[pool->number] != pool->region) {
-        region.region.region = pool->region;
-        region.region.kind = REGION_MEMFD;
-        region.region.length = pool->bytes;
-        region.region.block_bytes = pool->block_bytes;
-        link->told[pool->number] = pool->region;
-        if (!connection_add(&link->control, &region, pool->memfd)) {
-            return false;
+    if (h->transports_wanted == WIRE_TRANSPORT_NIXL) {
+        if (link->shared[pool->number] != pool->region) {
+            window_share(link, pool);
         }
+    } else if (!region_out(link, pool)) {
+        return false;
     }
     runs = malloc(8 * (size_t)h->loan.count);
     if (!runs) {
@@ -240,6 +264,16 @@ static struct baton_handoff *fetch_at(baton_engine *engine, uint32_t index)
     return h; /* only the driver takes it away */
 }
 
+/*
+ * Over shm the source's process alone wrote.  By nixl that is so where the lanes let no NIC write,
+ * and then what this side's own library stored counts too: its end has to be gone.
+ */
+static bool exit_proves(const struct baton_handoff *h, const struct doubt *doubt)
+{
+    return h->transports_wanted == WIRE_TRANSPORT_SHM ||
+           (h->fenced && h->exit_proves && doubt->in_process);
+}
+
 /* What its process wrote itself, it writes no more; mappings of pools are not inherited. */
 static void source_exited(struct transport_fd *watch, unsigned events)
 {
@@ -251,14 +285,83 @@ static void source_exited(struct transport_fd *watch, unsigned events)
     loop_unwatch(engine, &doubt->exit);
     close(doubt->exit.fd);
     doubt->exit.fd = -1;
+    doubt->exited = true;
     for (uint32_t i = 0; i < engine->options.fetches_max; i++) {
         const struct baton_handoff *h = fetch_at(engine, i);
 
-        if (is_doubtful(h, doubt)) {
+        if (is_doubtful(h, doubt) && exit_proves(h, doubt)) {
             event.proof.id = h->id;
             engine_apply(engine, &event);
         }
     }
+}
+
+static const struct doubt *doubt_of(const baton_engine *engine, const struct baton_handoff *h)
+{
+    const struct doubt *doubt = engine->doubts;
+
+    while (doubt && !is_doubtful(h, doubt)) {
+        doubt = doubt->next;
+    }
+    return doubt;
+}
+
+/* What else has to be known of a fetch whose link's end at this side is gone. */
+static baton_proof fenced_proof(const baton_engine *engine, const struct baton_handoff *h,
+                                baton_proof proof)
+{
+    const struct doubt *doubt = doubt_of(engine, h);
+
+    if (proof) {
+        return proof;
+    }
+    if (h->quiesced) {
+        return BATON_PROOF_PEER_DRAIN;
+    }
+    return doubt && doubt->exited && exit_proves(h, doubt) ? BATON_PROOF_PEER_EXITED
+                                                           : BATON_PROOF_NONE;
+}
+
+bool landing_fenced(void *arg, uint64_t serial, baton_proof proof, bool exit_proves)
+{
+    baton_engine *engine = arg;
+    struct core_event event = {.type = CORE_EVENT_PROOF};
+    bool waits = false;
+
+    for (uint32_t i = 0; i < engine->options.fetches_max; i++) {
+        struct baton_handoff *h = fetch_at(engine, i);
+
+        if (!h || h->link_serial != serial || h->transports_wanted != WIRE_TRANSPORT_NIXL ||
+            !landing_wanted(h)) {
+            continue;
+        }
+        h->fenced = true;
+        h->exit_proves = exit_proves;
+        event.proof.id = h->id;
+        event.proof.proof = fenced_proof(engine, h, proof);
+        if (!atomic_load(&h->decided) || h->receipt.proof) {
+            continue;
+        }
+        if (event.proof.proof) {
+            engine_apply(engine, &event);
+        } else {
+            waits = true;
+        }
+    }
+    return waits;
+}
+
+bool landing_quiesced(const struct engine_link *link, const struct frame *frame)
+{
+    const struct frame_quiesced *q = &frame->quiesced;
+    struct baton_handoff *h = handoff_find(link->engine, CORE_FETCH, q->fetch_id);
+
+    if (!h || h->transports_wanted != WIRE_TRANSPORT_NIXL || h->fenced ||
+        h->link_serial == link->serial) {
+        return true;
+    }
+    h->quiesced = h->quiesced || (h->attempt == q->attempt && h->fetch.nonce == q->nonce);
+    return false;
 }
 
 void doubt_begin(struct engine_link *link)
@@ -280,6 +383,7 @@ void doubt_begin(struct engine_link *link)
         *doubt = (struct doubt){.exit = {.fd = fd, .ready = source_exited},
                                 .engine = link->engine,
                                 .ticket = link->ticket,
+                                .in_process = link->peer_transports & WIRE_NIXL_IN_PROCESS,
                                 .next = link->engine->doubts};
         link->engine->doubts = doubt;
         fd = -1;

@@ -162,16 +162,36 @@ static baton_err make_memory(baton_pool *pool, struct baton_error *ret_error)
     return BATON_OK;
 }
 
+/* From here on the memory and its memfd belong to who has it registered, too. */
+static baton_err make_shared(baton_pool *pool, struct baton_error *ret_error)
+{
+    pool->shared = calloc(1, sizeof(*pool->shared));
+    if (!pool->shared) {
+        return error_set(ret_error, BATON_ENOMEM, "no memory for a pool");
+    }
+    pool->shared->base = pool->memory;
+    pool->shared->bytes = pool->bytes;
+    pool->shared->block_bytes = pool->block_bytes;
+    pool->shared->fd = pool->memfd;
+    atomic_init(&pool->shared->refs, 1);
+    return BATON_OK;
+}
+
 void pool_free_memory(baton_pool *pool)
 {
-    if (!pool->wrapped && pool->memory) {
-        munmap(pool->memory, pool->bytes);
-    }
     if (pool->export_fd >= 0) {
         close(pool->export_fd);
     }
-    if (pool->memfd >= 0) {
-        close(pool->memfd);
+    if (pool->shared) {
+        atomic_store(&pool->shared->drop, true);
+        transport_memory_unref(pool->shared);
+    } else {
+        if (!pool->wrapped && pool->memory) {
+            munmap(pool->memory, pool->bytes);
+        }
+        if (pool->memfd >= 0) {
+            close(pool->memfd);
+        }
     }
     pthread_mutex_destroy(&pool->lock);
     pthread_mutex_destroy(&pool->scratch_lock);
@@ -217,6 +237,7 @@ static baton_err enter(baton_engine *engine, baton_pool *pool, struct baton_erro
     } else {
         pool->number = number;
         pool->region = engine->regions++ * BATON_POOLS_MAX + number;
+        pool->shared->region = pool->region;
         engine->pools[number] = pool;
         atomic_fetch_add(&engine->checked_pools, checks(pool));
     }
@@ -257,6 +278,9 @@ baton_err baton_pool_create(baton_engine *engine, const struct baton_pool_option
     pthread_mutex_init(&pool->scratch_lock, NULL);
     err = pool->wrapped ? BATON_OK : make_memory(pool, ret_error);
     if (!err) {
+        err = make_shared(pool, ret_error);
+    }
+    if (!err) {
         err = make_book(pool, ret_error);
     }
     if (!err) {
@@ -294,10 +318,21 @@ baton_err baton_pool_destroy(baton_pool *pool, struct baton_error *ret_error)
                          pool->number, (unsigned long long)counts.loans,
                          (unsigned long long)counts.held);
     }
+    /* What a library has registered in this process it has to let go of first. */
+    if (pool->wrapped && atomic_load(&pool->shared->refs) > 1) {
+        atomic_store(&pool->shared->drop, true);
+        pthread_mutex_unlock(&engine->table_lock);
+        loop_wake(engine);
+        return error_set(ret_error, BATON_EBUSY,
+                         "pool %u: nixl has its memory registered and is letting go of it: call "
+                         "again in a moment, or destroy the engine",
+                         pool->number);
+    }
     engine->pools[pool->number] = NULL;
     atomic_fetch_sub(&engine->checked_pools, checks(pool));
     pthread_mutex_unlock(&engine->table_lock);
     pool_free_memory(pool);
+    loop_wake(engine); /* libraries are to let go of it */
     return BATON_OK;
 }
 

@@ -110,6 +110,7 @@ baton_err options_copy(struct baton_engine_options *ret_options,
     o.attempts_max = or_default(o.attempts_max, 64);
     o.link_timeout_ms = or_default(o.link_timeout_ms, 5000);
     o.doubt_ms = or_default(o.doubt_ms, 100);
+    o.helpers_max = or_default(o.helpers_max, 16);
     o.spin_us = o.spin_us == 0 ? 100 : o.spin_us == -1 ? 0 : o.spin_us;
     *ret_options = o;
     return check_options(&o, ret_error);

@@ -229,6 +229,11 @@ static baton_err push_transports(const struct ticket *ticket, const baton_pool *
         *bits = WIRE_TRANSPORT_TCP;
         return BATON_OK;
     }
+    if (*bits & WIRE_TRANSPORT_NIXL &&
+        (!(*bits & WIRE_TRANSPORT_SHM) || pool->memfd < 0 || !endpoint_of(ticket, "unix:"))) {
+        *bits = WIRE_TRANSPORT_NIXL;
+        return BATON_OK;
+    }
     if (!(*bits & WIRE_TRANSPORT_SHM)) {
         return error_set(ret_error, BATON_EINVAL,
                          "a push over tcp needs a tcp endpoint, and the ticket names none: let the "

@@ -154,6 +154,16 @@ static void log_line(void *arg, baton_log_level level, const char *text)
     engine_log(arg, level, "%s", text);
 }
 
+static void shared(void *arg, uint32_t link, const struct transport_memory *memory,
+                   const void *descriptor, size_t length)
+{
+    baton_engine *engine = arg;
+
+    if (!frame_share(&engine->links[link], memory, descriptor, length)) {
+        link_broken(engine, link, "no memory to describe a pool");
+    }
+}
+
 /* Each link may have one window beyond the budget. */
 static unsigned windows_count(const baton_engine *engine)
 {
@@ -172,12 +182,17 @@ baton_err windows_init(baton_engine *engine, struct baton_error *ret_error)
                                         .rewatch = loop_rewatch,
                                         .unwatch = loop_unwatch,
                                         .wake = wake,
-                                        .log = log_line};
+                                        .log = log_line,
+                                        .shared = shared,
+                                        .fenced = landing_fenced};
     const struct transport_options options = {.movers = (unsigned)engine->options.movers,
                                               .slice_bytes = engine->options.slice_bytes,
                                               .window_bytes = ENGINE_WINDOW_BYTES_MAX,
                                               .links_max = engine->options.links_max,
-                                              .windows_max = ENGINE_WINDOWS_MAX};
+                                              .windows_max = ENGINE_WINDOWS_MAX,
+                                              .host = engine->options.host,
+                                              .helpers_max = engine->options.helpers_max,
+                                              .helper_path = engine->options.helper_path};
     unsigned windows = windows_count(engine);
 
     engine->windows_last = &engine->windows_done;
@@ -231,7 +246,10 @@ struct transport_link *window_link(struct engine_link *link, unsigned transport)
     const struct engine_transport *t = &link->engine->transports[transport];
     struct frame bulk = {.type = FRAME_BULK, .bulk.magic = WIRE_MAGIC};
     uint8_t preface[FRAME_HEAD_BYTES + FRAME_FIXED_BYTES_MAX];
-    struct transport_link_args args = {.link = link->number, .sink = link->sink};
+    struct transport_link_args args = {.link = link->number,
+                                       .serial = link->serial,
+                                       .sink = link->sink,
+                                       .peer_pidfd = link->peer_exit.fd};
     struct baton_error error;
 
     if (link->transport[transport] || !link->up) {
@@ -250,6 +268,19 @@ struct transport_link *window_link(struct engine_link *link, unsigned transport)
     return link->transport[transport];
 }
 
+void window_share(struct engine_link *link, baton_pool *pool)
+{
+    unsigned nixl = transport_index(link->engine, &transport_nixl);
+    struct transport_link *t = window_link(link, nixl);
+
+    if (t) {
+        link->shared[pool->number] = pool->region;
+        link->engine->transports[nixl].ops->share(t, pool->shared);
+    } else {
+        link_broken(link->engine, link->number, "nixl can not be used");
+    }
+}
+
 void window_start(baton_engine *engine, const struct core_action *a)
 {
     struct baton_handoff *h = engine->table[CORE_FETCH][a->index];
@@ -264,6 +295,8 @@ void window_start(baton_engine *engine, const struct core_action *a)
                                           .plan = &h->plan,
                                           .sink_base = h->pool->memory,
                                           .region = h->region,
+                                          .memory = h->pool->shared,
+                                          .peer_region = h->peer_region,
                                           .stop = &h->stop,
                                           .granted = h->fetch.push ? &h->granted : NULL,
                                           .offset = a->copy.offset,

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -240,4 +241,22 @@ void region_unmap(struct transport_region *region)
         BATON_ASSERT(ret == 0);
     }
     *region = (struct transport_region){.pidfd = -1};
+}
+
+struct transport_memory *transport_memory_ref(struct transport_memory *memory)
+{
+    atomic_fetch_add(&memory->refs, 1);
+    return memory;
+}
+
+void transport_memory_unref(struct transport_memory *memory)
+{
+    if (atomic_fetch_sub(&memory->refs, 1) > 1) {
+        return;
+    }
+    if (memory->fd >= 0) {
+        munmap(memory->base, memory->bytes);
+        close(memory->fd);
+    }
+    free(memory);
 }

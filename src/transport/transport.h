@@ -63,14 +63,22 @@ struct transport_region {
     int pidfd; /* of the same process; borrowed */
 };
 
-/* A pool of this process, as a library registers it. */
+/*
+ * The memory of a pool of this process.  It stays while anybody has a reference: its pool, and each
+ * library that has it registered.  The fields but the last two never change.
+ */
 struct transport_memory {
-    uint32_t region; /* its name on the wire */
+    uint32_t region; /* the pool's name on the wire */
     void *base;
-    uint64_t bytes;
-    uint64_t block_bytes;
-    int fd; /* a memfd of the same memory; borrowed.  -1: it can not be mapped by others */
+    uint64_t bytes, block_bytes;
+    int fd;           /* a memfd of the same memory, which is ours; -1: the memory is the user's */
+    atomic_bool drop; /* the pool is to go: who does not use the memory is to let go of it */
+    atomic_uint refs;
 };
+
+/* Any thread.  The last unref unmaps what is ours. */
+struct transport_memory *transport_memory_ref(struct transport_memory *memory);
+void transport_memory_unref(struct transport_memory *memory);
 
 /* Part of a fetch that is to be copied (sink).  The engine owns the memory; it is lent from post()
  * to window_done(). */
@@ -81,7 +89,7 @@ struct transport_window {
     unsigned char *sink_base;              /* the sink's pool */
     const struct transport_region *region; /* shm only: the peer's */
     const unsigned char *source_base;      /* shm: this side's pool, pushed; NULL: a pull */
-    const struct transport_memory *memory; /* nixl: this side's pool, */
+    struct transport_memory *memory;       /* nixl: this side's pool, */
     uint32_t peer_region;                  /* and the peer's: learn() may still have to come */
     const atomic_bool *stop;
     /* Push: plan bytes below it were granted, so they may come.  NULL: the transport asks for them.
@@ -156,9 +164,11 @@ struct transport_host {
     /*
      * This side's end of a link that was closed is gone for good, with all that it stored by.
      * `proof`: LINK_FENCED or HELPER_EXITED when nothing else could store into what was shared over
-     * it, as the peer's writes; NONE: the peer's process could store by itself.
+     * it, as the peer's writes; NONE: something else could, and if `exit_proves` that is only the
+     * peer's process.  Returns whether somebody waits for a proof: then it may be called again,
+     * with one.
      */
-    void (*fenced)(void *arg, uint64_t serial, baton_proof proof);
+    bool (*fenced)(void *arg, uint64_t serial, baton_proof proof, bool exit_proves);
 };
 
 struct transport_options {
@@ -227,10 +237,10 @@ struct transport_ops {
 
     /*
      * Libraries only; else NULL.  share(): make `memory` reachable to the peer, if it is not yet;
-     * host->shared() tells, soon or later, or the link breaks.  `memory` stays until the link is
-     * closed.  learn(): the peer's descriptor of its region; false: it is none.
+     * host->shared() tells, soon or later, or the link breaks.  learn(): the peer's descriptor of
+     * its region; false: it is none.
      */
-    void (*share)(struct transport_link *link, const struct transport_memory *memory);
+    void (*share)(struct transport_link *link, struct transport_memory *memory);
     bool (*learn)(struct transport_link *link, uint32_t region, uint64_t bytes,
                   const void *descriptor, size_t length);
 

@@ -217,8 +217,11 @@ static const char *check_region(const struct frame *frame)
 {
     const struct frame_region *r = &frame->region;
 
-    if (r->kind != REGION_MEMFD && r->kind != REGION_PROCESS) {
+    if (r->kind != REGION_MEMFD && r->kind != REGION_PROCESS && r->kind != REGION_NIXL) {
         return "REGION: unknown kind";
+    }
+    if ((r->kind == REGION_NIXL) != (frame->payload_length > 0)) {
+        return "REGION: only a library's comes with a description";
     }
     if (!block_bytes_ok(r->block_bytes)) {
         return "REGION: block_bytes is 0 or above 1 GiB";
@@ -226,8 +229,8 @@ static const char *check_region(const struct frame *frame)
     if (r->length < r->block_bytes) {
         return "REGION: the length is less than one block";
     }
-    if (r->kind == REGION_MEMFD && (r->base || r->nonce_base)) {
-        return "REGION: a memfd must not come with an address";
+    if (r->kind != REGION_PROCESS && (r->base || r->nonce_base)) {
+        return "REGION: only a process's comes with an address";
     }
     if (r->kind == REGION_PROCESS && !range_ok(r->base, r->length)) {
         return "REGION: the base is 0 or base + length overflows";
@@ -364,7 +367,7 @@ static const struct frame_conf {
     [FRAME_WELCOME] = {"WELCOME", FIELDS(welcome_fields), 0, check_welcome},
     [FRAME_REJECT] = {"REJECT", FIELDS(reject_fields), FRAME_REJECT_TEXT_BYTES_MAX, check_reject},
     [FRAME_BULK] = {"BULK", FIELDS(bulk_fields), 0, check_bulk},
-    [FRAME_REGION] = {"REGION", FIELDS(region_fields), 0, check_region},
+    [FRAME_REGION] = {"REGION", FIELDS(region_fields), FRAME_REGION_BYTES_MAX, check_region},
     [FRAME_OPEN] = {"OPEN", FIELDS(open_fields), 8 * BATON_HANDOFF_BLOCKS_MAX, check_open},
     [FRAME_ACCEPT] = {"ACCEPT", FIELDS(accept_fields), 8 * BATON_HANDOFF_BLOCKS_MAX, check_accept},
     [FRAME_REFUSED] = {"REFUSED", FIELDS(refused_fields), 0, check_refused},

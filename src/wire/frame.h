@@ -23,6 +23,7 @@ enum {
     FRAME_BODY_BYTES_MAX = 128 + 8 * BATON_HANDOFF_BLOCKS_MAX, /* the largest ACCEPT */
     FRAME_FIXED_BYTES_MAX = 128,                               /* of any fixed part */
     FRAME_REJECT_TEXT_BYTES_MAX = 200,
+    FRAME_REGION_BYTES_MAX = 40 << 10, /* a description of NIXL */
     WIRE_VERSION_MIN = 1,
     WIRE_VERSION_MAX = 1,
     WIRE_MAGIC = 0x4e544142, /* "BATN" */
@@ -58,6 +59,7 @@ enum {
     WIRE_TRANSPORT_SHM = 1 << 0,
     WIRE_TRANSPORT_TCP = 1 << 1,
     WIRE_TRANSPORT_NIXL = 1 << 2,
+    WIRE_NIXL_IN_PROCESS = 1 << 17, /* this side's NIXL is in its own process, never in a helper */
     WIRE_LINK_RINGS = 1 << 16, /* HELLO: a descriptor of two rings came with it; WELCOME: taken */
 };
 
@@ -69,6 +71,7 @@ enum open_mode {
 enum region_kind {
     REGION_MEMFD = 1, /* a descriptor travels with the frame */
     REGION_PROCESS,   /* to be read with process_vm_readv */
+    REGION_NIXL,      /* payload: how NIXL reaches it, see src/transport/nixl.c */
 };
 
 struct frame_hello {
@@ -122,8 +125,8 @@ struct frame_open {
     uint32_t block_count; /* 1..BATON_HANDOFF_BLOCKS_MAX */
     struct baton_layout layout;
     uint8_t mode;    /* open_mode */
-    uint32_t region; /* push over shm: the sink's pool, as REGION named it; else 0 */
-    /* payload: push over shm: the sink's blocks as runs, see layout.h; else none */
+    uint32_t region; /* push over shm, nixl: the sink's pool, as REGION names it; else 0 */
+    /* payload: push over shm, nixl: the sink's blocks as runs, see layout.h; else none */
 };
 
 struct frame_accept {

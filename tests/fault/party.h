@@ -23,7 +23,7 @@ enum {
     PARTY_POOL_BLOCKS = 256,
     PARTY_BLOCKS = 64, /* of one handoff */
     PARTY_BYTES = PARTY_BLOCKS * PARTY_BLOCK_BYTES,
-    PARTY_PATIENCE_MS = 10000, /* on a busy machine under a sanitizer */
+    PARTY_PATIENCE_MS = 12000, /* on a busy machine, under a sanitizer, for a self-test */
 };
 
 /* How bytes and words travel. */
@@ -61,6 +61,8 @@ struct party_options {
     uint32_t commit_timeout_ms, progress_timeout_ms; /* of fetches; 0: never */
     enum party_gate gate;
     const char *listen[2]; /* both or none */
+    baton_host host;       /* nixl: where it runs, */
+    const char *lanes;     /* and what UCX may use; NULL: as the environment says */
 };
 
 /* What a party has seen of one handoff.  Times are of CLOCK_MONOTONIC. */

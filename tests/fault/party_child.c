@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -338,6 +339,24 @@ static void obey(const struct party_order *order, struct party_answer *answer)
 
 /* ---- life ---- */
 
+static void on_log(void *arg, baton_log_level level, const char *text)
+{
+    (void)arg;
+    (void)level;
+    fprintf(stderr, "  %d: %s\n", (int)getpid(), text);
+}
+
+/* Read once, when the library is loaded. */
+static void set_lanes(const char *lanes)
+{
+    if (lanes) {
+        setenv("UCX_TLS", lanes, true);
+        setenv("UCX_MODULES", "^ib", false);
+        setenv("UCX_LOG_LEVEL", "fatal", false);
+        setenv("NIXL_LOG_LEVEL", "FATAL", false);
+    }
+}
+
 static baton_err begin(void)
 {
     const struct baton_engine_options options = {
@@ -352,12 +371,17 @@ static baton_err begin(void)
         .inflight_bytes_max = PARTY_BLOCK_BYTES,
         .link_timeout_ms = mine.link_timeout_ms,
         .on_trace = on_trace,
+        .host = mine.host,
+        .on_log = getenv("PARTY_LOG") ? on_log : NULL,
     };
     const struct baton_pool_options pool_options = {.size = sizeof(pool_options),
                                                     .block_bytes = PARTY_BLOCK_BYTES,
                                                     .block_count = PARTY_POOL_BLOCKS,
                                                     .flags = BATON_POOL_CHECK};
-    baton_err err = baton_engine_create(&options, &engine, &error);
+    baton_err err;
+
+    set_lanes(mine.lanes);
+    err = baton_engine_create(&options, &engine, &error);
 
     if (!err) {
         err = baton_pool_create(engine, &pool_options, &pool, &error);

@@ -326,7 +326,7 @@ static const struct patch patches[] = {
     {FRAME_BULK, 0, 4, 0, FRAME_BAD},
     {FRAME_REGION, 4, 1, 0, FRAME_BAD},            /* kind */
     {FRAME_REGION, 4, 1, REGION_MEMFD, FRAME_BAD}, /* with a base */
-    {FRAME_REGION, 4, 1, REGION_PROCESS + 1, FRAME_BAD},
+    {FRAME_REGION, 4, 1, REGION_NIXL + 1, FRAME_BAD},
     {FRAME_REGION, 5, 8, 0, FRAME_BAD}, /* length */
     {FRAME_REGION, 5, 8, 0xffff, FRAME_BAD},
     {FRAME_REGION, 5, 8, 0x10000, FRAME_WHOLE},
@@ -451,9 +451,8 @@ TEST(frame_bad_head_is_bad_at_once)
 TEST(frame_body_length_limits)
 {
     static const uint32_t payload_max[FRAME_TYPE_END_] = {
-        [FRAME_OPEN] = 8 * BATON_HANDOFF_BLOCKS_MAX,
-        [FRAME_REJECT] = FRAME_REJECT_TEXT_BYTES_MAX,
-        [FRAME_ACCEPT] = 8 * BATON_HANDOFF_BLOCKS_MAX,
+        [FRAME_OPEN] = 8 * BATON_HANDOFF_BLOCKS_MAX, [FRAME_REJECT] = FRAME_REJECT_TEXT_BYTES_MAX,
+        [FRAME_REGION] = FRAME_REGION_BYTES_MAX,     [FRAME_ACCEPT] = 8 * BATON_HANDOFF_BLOCKS_MAX,
         [FRAME_COMMITTED] = BATON_AUX_BYTES_MAX,
     };
 

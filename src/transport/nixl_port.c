@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ports: this side's ends, one for each link and pool, and who hosts them. */
+#include "transport/nixl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/bytes.h"
+
+static struct nixl_host *thread_host(struct transport *transport)
+{
+    struct baton_error error;
+
+    if (!transport->thread &&
+        nixl_host_thread(&transport->host, &transport->user, &transport->thread, &error)) {
+        nixl_log(transport, BATON_LOG_ERROR, "can not run in this process", error.text);
+        transport->thread = NULL;
+    }
+    return transport->thread;
+}
+
+/* The link's helper, started if there is none; NULL: it gets none. */
+static struct nixl_host *link_helper(struct transport_link *link)
+{
+    struct transport *transport = link->transport;
+    struct baton_error error;
+
+    if (link->helper) {
+        return link->helper;
+    }
+    if (transport->spare) {
+        link->helper = transport->spare;
+        transport->spare = NULL;
+        return link->helper;
+    }
+    if (!transport->helper_path[0] || transport->helpers >= transport->options.helpers_max) {
+        return NULL;
+    }
+    if (nixl_host_helper(&transport->host, &transport->user, transport->helper_path, &link->helper,
+                         &error)) {
+        nixl_log(transport, BATON_LOG_ERROR, "no helper", error.text);
+        return link->helper = NULL;
+    }
+    transport->helpers++;
+    return link->helper;
+}
+
+static struct nixl_host *choose_host(struct transport_link *link,
+                                     const struct transport_memory *memory)
+{
+    struct transport *transport = link->transport;
+    struct nixl_host *host = NULL;
+
+    if (transport->options.host != BATON_HOST_IN_PROCESS && memory->fd >= 0) {
+        host = link_helper(link);
+    }
+    if (!host && transport->options.host == BATON_HOST_HELPER) {
+        nixl_link_break(link,
+                        memory->fd < 0
+                            ? "nixl: memory that Baton did not make can not be mapped by a helper"
+                            : "nixl: no helper for this link (helpers_max)");
+        return NULL;
+    }
+    if (!host) {
+        host = thread_host(transport);
+        link->threaded = link->threaded || host;
+    }
+    return host;
+}
+
+void nixl_port_free(struct port *port)
+{
+    struct port **at = &port->link->ports;
+
+    while (*at != port) {
+        at = &(*at)->next;
+    }
+    *at = port->next;
+    transport_memory_unref(port->memory);
+    free(port->descriptor);
+    free(port);
+}
+
+static struct port *port_open(struct transport_link *link, struct transport_memory *memory)
+{
+    struct transport *transport = link->transport;
+    struct nixl_message message = {.type = NIXL_OPEN, .length = memory->bytes};
+    struct nixl_host *host = choose_host(link, memory);
+    struct port *port = host ? calloc(1, sizeof(*port)) : NULL;
+    bool in_helper = host && nixl_host_in_helper(host);
+
+    if (!port) {
+        nixl_link_break(link, "nixl: this side's end can not be made");
+        return NULL;
+    }
+    message.port = port->number = transport->next_port++;
+    message.base = in_helper ? 0 : (uintptr_t)memory->base;
+    snprintf(message.name, sizeof(message.name), "%s-%u", transport->name, port->number);
+    if (!nixl_host_send(host, &message, NULL, 0, in_helper ? memory->fd : -1)) {
+        free(port);
+        nixl_link_break(link, "nixl: no memory");
+        return NULL;
+    }
+    memset(port->met, 0xff, sizeof(port->met));
+    port->link = link;
+    port->memory = transport_memory_ref(memory);
+    port->host = host;
+    port->next = link->ports;
+    link->ports = port;
+    return port;
+}
+
+struct port *nixl_port_of(struct transport_link *link, struct transport_memory *memory)
+{
+    struct port *port = link->ports;
+
+    while (port && (port->memory != memory || port->state == PORT_CLOSING)) {
+        port = port->next;
+    }
+    return port || link->broken ? port : port_open(link, memory);
+}
+
+struct port *nixl_port_find(const struct transport *transport, uint32_t number)
+{
+    for (struct transport_link *link = transport->links; link; link = link->next) {
+        for (struct port *port = link->ports; port; port = port->next) {
+            if (port->number == number) {
+                return port;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* The peer is told of a port once: exposure is recorded before. */
+void nixl_port_share(struct port *port)
+{
+    struct transport_link *link = port->link;
+
+    if (port->wanted && port->descriptor && !link->closed) {
+        port->wanted = false;
+        link->shares = true;
+        link->transport->host.shared(link->transport->host.arg, link->number, port->memory,
+                                     port->descriptor, port->descriptor_length);
+    }
+}
+
+void nixl_port_opened(struct port *port, const struct nixl_message *message,
+                      const unsigned char *bytes, size_t length)
+{
+    unsigned char *descriptor = malloc(DESCRIPTOR_HEAD_BYTES + length);
+
+    if (message->status != 0 || !descriptor) {
+        char why[160];
+
+        snprintf(why, sizeof(why), "nixl: %.*s", (int)length, (const char *)bytes);
+        free(descriptor);
+        nixl_link_break(port->link, message->status ? why : "nixl: no memory");
+        return;
+    }
+    if (port->state == PORT_CLOSING) {
+        free(descriptor);
+        return;
+    }
+    memset(descriptor, 0, DESCRIPTOR_HEAD_BYTES);
+    descriptor[0] = DESCRIPTOR_VERSION;
+    descriptor[1] = nixl_host_in_helper(port->host);
+    bytes_put_u64(descriptor + 8, message->base);
+    memcpy(descriptor + DESCRIPTOR_HEAD_BYTES, bytes, length);
+    port->descriptor = descriptor;
+    port->descriptor_length = DESCRIPTOR_HEAD_BYTES + length;
+    port->state = PORT_OPEN;
+    nixl_port_share(port);
+    nixl_pump(port->link);
+}
