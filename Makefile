@@ -4,6 +4,7 @@
 
 BURST_SECONDS ?= 15
 PEERS_ROUNDS ?= 7
+NIXL_VERSION = 1.5.1
 
 SANITIZED = unit conform scenario fault
 PURE = util wire layout core pool
@@ -31,8 +32,9 @@ burst: build
 	build/baton burst --transport shm --duration $(BURST_SECONDS)
 	build/baton burst --transport tcp --duration $(BURST_SECONDS)
 
+# With NIXL, where it can be had.
 test: build
-	@scripts/run-tests build
+	@scripts/with-nixl scripts/run-tests build
 
 # The thread sanitizer of gcc does not accept fences, clang's does.
 test-sanitize: build-asan/build.ninja build-tsan/build.ninja
@@ -71,7 +73,7 @@ coverage: build-coverage/build.ninja
 	scripts/coverage build-coverage
 
 clean:
-	rm -rf build build-asan build-tsan build-coverage build-peers
+	rm -rf build build-asan build-tsan build-coverage build-nixl build-peers
 
 build/build.ninja: setup-build
 	@test -f $@ || CC=gcc CXX=g++ meson setup build -Dwerror=true -Dcli=enabled
@@ -97,6 +99,17 @@ build-peers/venv/.ready: bench/peers/requirements.txt
 	python3 -m venv build-peers/venv
 	build-peers/venv/bin/pip install -q --no-deps --disable-pip-version-check -r $<
 	@touch $@
+
+# Without its dependencies: they are gigabytes, for GPUs, and what is used here needs none of them.
+build-nixl/library:
+	@scripts/setup nixl
+	rm -rf build-nixl/venv
+	python3 -m venv build-nixl/venv
+	build-nixl/venv/bin/pip install -q --no-deps --disable-pip-version-check --retries 1 \
+		--timeout 20 nixl-cu13==$(NIXL_VERSION)
+	build-nixl/venv/bin/python -c 'import importlib.metadata as m; print(next(f.locate() \
+		for f in m.files("nixl-cu13") if f.name == "libnixl_capi.so"))' >$@.new
+	@mv $@.new $@
 
 setup-build setup-sanitize setup-valgrind setup-peers:
 	@scripts/setup $(@:setup-%=%)
