@@ -17,6 +17,8 @@ help:
 	@echo 'make test-valgrind  run the unit tests of the pure code under valgrind'
 	@echo 'make check-instructions  count what fixed scenarios execute; UPDATE=--update accepts'
 	@echo 'make bench          measure, next to baselines of the same run'
+	@echo 'make burst-nixl     the main job over NIXL, pulled and pushed'
+	@echo 'make bench-nixl     measure that next to NIXL itself, in turns'
 	@echo 'make bench-peers    the same workload through NIXL, Mooncake, UCX and ZeroMQ, in turns'
 	@echo 'make bench-scale    handoffs in flight, links, blocks: see what grows, and how'
 	@echo 'make sim            run the simulator for 2 minutes'
@@ -52,6 +54,16 @@ check-instructions: setup-valgrind build
 
 bench: build
 	build/baton bench
+
+burst-nixl: build
+	@for mode in pull push; do \
+		scripts/with-nixl build/baton burst --transport nixl --mode $$mode \
+			--duration $(BURST_SECONDS) || exit; done
+
+bench-nixl: build
+	@for lanes in tcp posix shm; do for mode in pull push; do \
+		scripts/with-nixl build/baton bench --transport nixl --lanes $$lanes --mode $$mode \
+			--only throughput,cancel --block-bytes 64KiB,256KiB || exit; done; done
 
 bench-peers: setup-peers build build-peers/venv/.ready build-peers/programs/build.ninja
 	ninja -C build-peers/programs
@@ -114,7 +126,7 @@ build-nixl/library:
 setup-build setup-sanitize setup-valgrind setup-peers:
 	@scripts/setup $(@:setup-%=%)
 
-.PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants coverage clean
+.PHONY: help build burst burst-nixl bench-nixl test test-sanitize test-valgrind bench sim campaign mutants coverage clean
 .PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale
 .PHONY: check-instructions
 .NOTPARALLEL:
