@@ -126,7 +126,7 @@ build-nixl/library:
 setup-build setup-sanitize setup-valgrind setup-peers:
 	@scripts/setup $(@:setup-%=%)
 
-.PHONY: help build burst burst-nixl bench-nixl test test-sanitize test-valgrind bench sim campaign mutants coverage clean
-.PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale
+.PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants coverage clean
+.PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale burst-nixl bench-nixl
 .PHONY: check-instructions
 .NOTPARALLEL:
