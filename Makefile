@@ -4,6 +4,7 @@
 
 BURST_SECONDS ?= 15
 PEERS_ROUNDS ?= 7
+NIXL_VERSION = 1.5.1
 
 SANITIZED = unit conform scenario fault
 PURE = util wire layout core pool
@@ -16,6 +17,8 @@ help:
 	@echo 'make test-valgrind  run the unit tests of the pure code under valgrind'
 	@echo 'make check-instructions  count what fixed scenarios execute; UPDATE=--update accepts'
 	@echo 'make bench          measure, next to baselines of the same run'
+	@echo 'make burst-nixl     the main job over NIXL, pulled and pushed'
+	@echo 'make bench-nixl     measure that next to NIXL itself, in turns'
 	@echo 'make bench-peers    the same workload through NIXL, Mooncake, UCX and ZeroMQ, in turns'
 	@echo 'make bench-scale    handoffs in flight, links, blocks: see what grows, and how'
 	@echo 'make sim            run the simulator for 2 minutes'
@@ -31,8 +34,9 @@ burst: build
 	build/baton burst --transport shm --duration $(BURST_SECONDS)
 	build/baton burst --transport tcp --duration $(BURST_SECONDS)
 
+# With NIXL, where it can be had.
 test: build
-	@scripts/run-tests build
+	@scripts/with-nixl scripts/run-tests build
 
 # The thread sanitizer of gcc does not accept fences, clang's does.
 test-sanitize: build-asan/build.ninja build-tsan/build.ninja
@@ -50,6 +54,16 @@ check-instructions: setup-valgrind build
 
 bench: build
 	build/baton bench
+
+burst-nixl: build
+	@for mode in pull push; do \
+		scripts/with-nixl build/baton burst --transport nixl --mode $$mode \
+			--duration $(BURST_SECONDS) || exit; done
+
+bench-nixl: build
+	@for lanes in tcp posix shm; do for mode in pull push; do \
+		scripts/with-nixl build/baton bench --transport nixl --lanes $$lanes --mode $$mode \
+			--only throughput,cancel --block-bytes 64KiB,256KiB || exit; done; done
 
 bench-peers: setup-peers build build-peers/venv/.ready build-peers/programs/build.ninja
 	ninja -C build-peers/programs
@@ -71,7 +85,7 @@ coverage: build-coverage/build.ninja
 	scripts/coverage build-coverage
 
 clean:
-	rm -rf build build-asan build-tsan build-coverage build-peers
+	rm -rf build build-asan build-tsan build-coverage build-nixl build-peers
 
 build/build.ninja: setup-build
 	@test -f $@ || CC=gcc CXX=g++ meson setup build -Dwerror=true -Dcli=enabled
@@ -98,10 +112,21 @@ build-peers/venv/.ready: bench/peers/requirements.txt
 	build-peers/venv/bin/pip install -q --no-deps --disable-pip-version-check -r $<
 	@touch $@
 
+# Without its dependencies: they are gigabytes, for GPUs, and what is used here needs none of them.
+build-nixl/library:
+	@scripts/setup nixl
+	rm -rf build-nixl/venv
+	python3 -m venv build-nixl/venv
+	build-nixl/venv/bin/pip install -q --no-deps --disable-pip-version-check --retries 1 \
+		--timeout 20 nixl-cu13==$(NIXL_VERSION)
+	build-nixl/venv/bin/python -c 'import importlib.metadata as m; print(next(f.locate() \
+		for f in m.files("nixl-cu13") if f.name == "libnixl_capi.so"))' >$@.new
+	@mv $@.new $@
+
 setup-build setup-sanitize setup-valgrind setup-peers:
 	@scripts/setup $(@:setup-%=%)
 
 .PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants coverage clean
-.PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale
+.PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale burst-nixl bench-nixl
 .PHONY: check-instructions
 .NOTPARALLEL:

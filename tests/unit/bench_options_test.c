@@ -5,6 +5,8 @@
 #include "../tools/baton/bench/bench.h"
 #include "../tools/baton/command.h"
 
+#include "baton.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +57,7 @@ TEST(bench_options_defaults)
 
     CHECK(read_options(none, &options, &message) == -1 && !*message);
     CHECK(options.all && options.wanted[BENCH_SHM] && options.wanted[BENCH_TCP] &&
-          options.wanted[BENCH_PROCESS]);
+          options.wanted[BENCH_PROCESS] && !options.wanted[BENCH_NIXL]);
     CHECK(options.sizes == 3 && options.block_bytes[0] == 16384 &&
           options.block_bytes[2] == 262144);
     CHECK(options.bytes == 256 << 20 && options.runs == 7 && options.cancel_handoffs == 128);
@@ -85,6 +87,20 @@ TEST(bench_options_taken)
     CHECK(options.handoffs_count == 2 && options.handoffs[1] == 256);
     CHECK(options.movers_count == 2 && options.movers[0] == 0 && options.movers[1] == 2);
     CHECK(!strcmp(options.json_path, "x"));
+    free(message);
+}
+
+/* NIXL is measured only by name; pushes over it, and their cancels. */
+TEST(bench_options_of_nixl)
+{
+    struct bench_options options;
+    char *message;
+
+    CHECK(read_options(WORDS("--transport", "nixl", "--mode", "push", "--host", "helper", "--lanes",
+                             "posix", "--only", "throughput,cancel"),
+                       &options, &message) == -1);
+    CHECK(options.wanted[BENCH_NIXL] && !options.wanted[BENCH_TCP] && options.push);
+    CHECK(options.host == BATON_HOST_HELPER && !strcmp(options.lanes, "posix"));
     free(message);
 }
 
@@ -119,6 +135,8 @@ TEST(bench_options_refused)
     CHECK(refused(WORDS("--cancel-handoffs", "0"), "--cancel-handoffs"));
     CHECK(refused(WORDS("--runs", "-1"), "--runs"));
     CHECK(refused(WORDS("--movers", "17"), "--movers"));
+    CHECK(refused(WORDS("--host", "there"), "--host"));
+    CHECK(refused(WORDS("--lanes", "tcp;posix"), "--lanes"));
     CHECK(refused(WORDS("--nonsense"), "baton bench --help"));
     CHECK(refused(WORDS("--bytes"), "baton bench --help"));
     CHECK(refused(WORDS("more"), "unexpected argument \"more\""));
@@ -130,6 +148,12 @@ TEST(bench_options_refused_together)
     CHECK(refused(WORDS("--bytes", "1MiB", "--block-bytes", "1MiB"), "one block"));
     CHECK(refused(WORDS("--bytes", "4MiB", "--block-bytes", "64KiB", "--handoffs", "64,65"),
                   "one block"));
+    CHECK(
+        refused(WORDS("--mode", "push", "--transport", "tcp", "--only", "cancel"), "--mode push"));
+    CHECK(refused(WORDS("--mode", "push", "--transport", "nixl", "--only", "latency"),
+                  "--mode push"));
+    CHECK(refused(WORDS("--transport", "shm", "--host", "helper"), "--transport nixl"));
+    CHECK(refused(WORDS("--lanes", "tcp"), "--transport nixl"));
 }
 
 /* A handoff has as many blocks as its share of the bytes, within what it may have. */

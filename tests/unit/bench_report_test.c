@@ -91,7 +91,8 @@ TEST(bench_report_whole)
 {
     static const char *const keys[] = {"rows",           "raw_tcp_sweep",      "post_ns_per_block",
                                        "latency_us",     "cancel_to_quiet_us", "source_reclaim_us",
-                                       "bare_wakeup_us", "idle_cores",         "machine"};
+                                       "bare_wakeup_us", "idle_cores",         "machine",
+                                       "lanes"};
     struct bench_cancels cancels = {.transport = BENCH_SHM, .handoffs = 128};
     struct bench_options options = {.runs = 7};
     struct machine machine = {.cpus = 2};
@@ -133,16 +134,48 @@ TEST(bench_report_row_as_text)
     bench_row_fini(&row);
 }
 
+/* A push over NIXL is judged by NIXL with its lists at hand, and both of its ways are told. */
+TEST(bench_report_row_of_nixl)
+{
+    struct bench_row row = {
+        .transport = BENCH_NIXL, .push = true, .block_bytes = 65536, .handoffs = 1};
+    struct bench_json json;
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    json_t *object;
+
+    add_all(&row.ours.gb_per_s, 3, 1, 2);
+    add_all(&row.baselines[BENCH_RAW_NIXL].gb_per_s, 4, 4, 4);
+    add_all(&row.baselines[BENCH_RAW_NIXL].ratio, 0.75, 0.25, 0.5);
+    add_all(&row.baselines[BENCH_RAW_NIXL_PREPARING].gb_per_s, 3, 3, 3);
+    report_row(&row, out);
+    fclose(out);
+    CHECK(strstr(text, "nixl push   64 KiB") && strstr(text, "NIXL, preparing"));
+    CHECK(strstr(text, "NIXL                   *"));
+    json_init(&json);
+    json_add_row(&json, &row);
+    object = json_array_get(json.rows, 0);
+    CHECK(!strcmp(json_string_value(json_object_get(object, "baseline")), "nixl"));
+    CHECK(number(json_object_get(object, "ratio_baseline"), "med") == 0.5);
+    json_fini(&json);
+    free(text);
+    bench_row_fini(&row);
+}
+
 /* Which baselines stand beside which transport. */
 TEST(bench_report_baselines_of_a_transport)
 {
     struct bench_setup shm = {.transport = BENCH_SHM, .movers = 2};
     struct bench_setup tcp = {.transport = BENCH_TCP, .movers = 1};
+    struct bench_setup nixl = {.transport = BENCH_NIXL, .movers = 1};
 
     CHECK(baseline_applies(BENCH_MEMCPY_THREADS, &shm) && baseline_applies(BENCH_CONTIGUOUS, &shm));
     CHECK(!baseline_applies(BENCH_READV, &shm) && !baseline_applies(BENCH_RAW_POLLED, &shm));
     CHECK(baseline_applies(BENCH_RAW_POLLED, &tcp) && baseline_applies(BENCH_RAW_BLOCKING, &tcp));
     CHECK(baseline_applies(BENCH_MEMCPY, &tcp) && !baseline_applies(BENCH_CONTIGUOUS, &tcp));
+    CHECK(!baseline_applies(BENCH_RAW_NIXL, &tcp) && baseline_applies(BENCH_RAW_NIXL, &nixl) &&
+          baseline_applies(BENCH_RAW_NIXL_PREPARING, &nixl));
     shm.movers = 1;
     CHECK(!baseline_applies(BENCH_MEMCPY_THREADS, &shm));
 }

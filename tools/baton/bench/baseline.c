@@ -7,7 +7,8 @@
  *               there are movers, which take a piece each in turns;
  *   contiguous  one memcpy of all of it, in the order of the memory;
  *   readv       process_vm_readv, IOVECS blocks a call;
- *   raw         bench_raw.c, configured as the sweep found best.
+ *   raw         bench/raw.c, configured as the sweep found best;
+ *   nixl        bench/raw_nixl.c.
  */
 #include "bench/baseline.h"
 #include "util/clock.h"
@@ -40,6 +41,8 @@ enum bench_baseline bench_baseline_judge(enum bench_transport transport, unsigne
         return BENCH_RAW_POLLED;
     case BENCH_PROCESS:
         return BENCH_READV;
+    case BENCH_NIXL:
+        return BENCH_RAW_NIXL;
     default:
         return movers > 1 ? BENCH_MEMCPY_THREADS : BENCH_MEMCPY;
     }
@@ -57,6 +60,9 @@ bool baseline_applies(enum bench_baseline kind, const struct bench_setup *setup)
     case BENCH_RAW_POLLED:
     case BENCH_RAW_BLOCKING:
         return setup->transport == BENCH_TCP;
+    case BENCH_RAW_NIXL:
+    case BENCH_RAW_NIXL_PREPARING:
+        return setup->transport == BENCH_NIXL;
     default:
         return setup->transport == BENCH_PROCESS;
     }
@@ -206,6 +212,9 @@ baton_err baseline_init(struct baseline *ret_baseline, struct pair *pair,
     for (unsigned i = 0; i < RAW_PLACES && setup->transport == BENCH_TCP && !err; i++) {
         err = pair_raw_connect(pair, i, &choice[i].config, ret_error);
     }
+    if (setup->transport == BENCH_NIXL && !err) {
+        err = pair_nixl_connect(pair, ret_error);
+    }
     if (err) {
         baseline_fini(&baseline, pair);
         return err;
@@ -239,6 +248,9 @@ baton_err baseline_move(struct baseline *baseline, enum bench_baseline kind, str
         return pair_raw_move(pair, RAW_POLLED, ret_seconds, ret_error);
     case BENCH_RAW_BLOCKING:
         return pair_raw_move(pair, RAW_BLOCKING, ret_seconds, ret_error);
+    case BENCH_RAW_NIXL:
+    case BENCH_RAW_NIXL_PREPARING:
+        return pair_nixl_move(pair, kind == BENCH_RAW_NIXL_PREPARING, ret_seconds, ret_error);
     case BENCH_MEMCPY:
         blocks_copy(baseline, &pair->side, 0, pair->side.setup.blocks);
         break;

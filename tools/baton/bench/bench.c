@@ -64,7 +64,7 @@ static baton_err one_row(struct bench *bench, const struct bench_setup *setup,
 /* Movers copy for shm and its kin only. */
 static unsigned movers_count(const struct bench_options *options, enum bench_transport transport)
 {
-    return transport == BENCH_TCP ? 1 : options->movers_count;
+    return transport == BENCH_TCP || transport == BENCH_NIXL ? 1 : options->movers_count;
 }
 
 static baton_err throughput(struct bench *bench, enum bench_transport transport,
@@ -89,6 +89,7 @@ static baton_err throughput(struct bench *bench, enum bench_transport transport,
         struct bench_setup setup = {
             .transport = transport,
             .push = options->push,
+            .host = options->host,
             .handoffs = handoffs,
             .movers = bench_movers(transport,
                                    options->movers[i / options->sizes / options->handoffs_count]),
@@ -293,7 +294,16 @@ int bench_command(int argc, char **argv)
     machine_read(&bench.machine);
     report_machine(&bench.machine, bench.table);
     json_init(&bench.json);
+    if (bench.options.wanted[BENCH_NIXL]) {
+        const char *lanes = lanes_set(bench.options.lanes); /* the other process inherits it */
+
+        fprintf(bench.table, "NIXL by UCX's %s\n", lanes);
+        json_set_lanes(&bench.json, lanes);
+    }
     code = report_finish(&bench, measure(&bench));
     json_fini(&bench.json);
+    if (bench.options.wanted[BENCH_NIXL]) {
+        lanes_exit(code);
+    }
     return code;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lanes.h"
 #include "percentile.h"
 
 enum {
@@ -21,6 +22,7 @@ enum bench_transport {
     BENCH_SHM = 0,
     BENCH_TCP,
     BENCH_PROCESS, /* shm's way for memory that can not be mapped: process_vm_readv */
+    BENCH_NIXL,
     BENCH_TRANSPORTS,
 };
 
@@ -39,6 +41,8 @@ struct bench_options {
     bool wanted[BENCH_TRANSPORTS];
     bool all; /* none was named: one that does not work here is left out, not an error */
     bool push;
+    unsigned host;           /* baton_host; nixl */
+    char lanes[LANES_BYTES]; /* nixl; empty: what the environment says */
     bool sections[BENCH_SECTIONS];
     uint64_t block_bytes[BENCH_LIST_MAX];
     unsigned sizes;
@@ -68,6 +72,7 @@ unsigned bench_movers(enum bench_transport transport, uint64_t wanted);
 struct bench_setup {
     enum bench_transport transport;
     bool push;        /* fetches are pushes */
+    unsigned host;    /* baton_host; nixl */
     bool link_tcp;    /* the control link too is TCP, as between two hosts */
     bool child_reads; /* the child fetches; else the parent does */
     bool trace;       /* the parent waits for steps of a handoff */
@@ -89,6 +94,8 @@ enum bench_baseline {
     BENCH_RAW_POLLED,
     BENCH_RAW_BLOCKING,
     BENCH_READV, /* process_vm_readv */
+    BENCH_RAW_NIXL,
+    BENCH_RAW_NIXL_PREPARING, /* the same, lists of blocks made in the time that is measured */
     BENCH_BASELINES,
 };
 

@@ -11,6 +11,8 @@ static const char *const baseline_keys[BENCH_BASELINES] = {
     [BENCH_RAW_POLLED] = "raw_tcp_polled",
     [BENCH_RAW_BLOCKING] = "raw_tcp_blocking",
     [BENCH_READV] = "process_vm_readv",
+    [BENCH_RAW_NIXL] = "nixl",
+    [BENCH_RAW_NIXL_PREPARING] = "nixl_preparing",
 };
 
 /* All of these take any samples: none give null. */
@@ -55,6 +57,7 @@ void json_init(struct bench_json *ret_json)
         .reclaim = json_object(),
         .bare = json_object(),
         .idle = json_object(),
+        .lanes = json_null(),
     };
 }
 
@@ -69,6 +72,13 @@ void json_fini(struct bench_json *json)
     json_decref(json->reclaim);
     json_decref(json->bare);
     json_decref(json->idle);
+    json_decref(json->lanes);
+}
+
+void json_set_lanes(struct bench_json *json, const char *lanes)
+{
+    json_decref(json->lanes);
+    json->lanes = json_string(lanes);
 }
 
 static json_t *choice_json(const struct raw_choice *choice)
@@ -205,11 +215,11 @@ json_t *json_whole(const struct bench_json *json, const struct bench_options *op
                    const struct machine *machine)
 {
     return json_pack(
-        "{s:s, s:I, s:i, s:{s:i, s:s, s:s, s:f}, s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:O}",
+        "{s:s, s:I, s:i, s:{s:i, s:s, s:s, s:f}, s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:O, s:O}",
         "version", baton_version(), "bytes", (json_int_t)options->bytes, "runs", (int)options->runs,
         "machine", "cpus", (int)machine->cpus, "processor", machine->processor, "kernel",
         machine->kernel, "load", machine->load, "raw_tcp_sweep", json->sweep, "rows", json->rows,
         "post_ns_per_block", json->post, "latency_us", json->latency, "latencies", json->latencies,
         "cancel_to_quiet_us", json->cancel, "source_reclaim_us", json->reclaim, "bare_wakeup_us",
-        json->bare, "idle_cores", json->idle);
+        json->bare, "idle_cores", json->idle, "lanes", json->lanes);
 }

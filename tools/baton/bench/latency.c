@@ -197,6 +197,7 @@ baton_err latency_measure(enum bench_transport transport, bool link_tcp,
 {
     static struct latency latency;
     struct bench_setup setup = {.transport = transport,
+                                .host = options->host,
                                 .link_tcp = link_tcp,
                                 .polled = true,
                                 .handoffs = 1,

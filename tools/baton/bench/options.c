@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const bench_transport_names[BENCH_TRANSPORTS + 1] = {"shm", "tcp", "process", NULL};
+const char *const bench_transport_names[BENCH_TRANSPORTS + 1] = {"shm", "tcp", "process", "nixl",
+                                                                 NULL};
 
 static const char *const section_names[BENCH_SECTIONS + 1] = {"throughput", "post", "latency",
                                                               "cancel",     "idle", NULL};
@@ -21,8 +22,9 @@ enum {
 };
 
 static const char help_text[] =
-    "Usage: baton bench [--transport shm|tcp|process] [--only SECTION[,SECTION...]]\n"
-    "                   [--mode pull|push]\n"
+    "Usage: baton bench [--transport shm|tcp|process|nixl] [--only SECTION[,SECTION...]]\n"
+    "                   [--mode pull|push] [--host auto|in-process|helper] [--lanes "
+    "NAME[,NAME...]]\n"
     "                   [--block-bytes N[,N...]] [--handoffs N[,N...]] [--movers N[,N...]]\n"
     "                   [--bytes N] [--cancel-handoffs N] [--runs N] [--json FILE]\n"
     "\n"
@@ -33,7 +35,8 @@ static const char help_text[] =
     "              one by as many threads as there are movers, and one of contiguous memory), "
     "with\n"
     "              raw TCP that polls and that blocks (for tcp; each the best of a small sweep),\n"
-    "              and with process_vm_readv of 64 blocks a call (for process)\n"
+    "              with process_vm_readv of 64 blocks a call (for process), and with NIXL itself,\n"
+    "              both sides polling (for nixl; with its lists of blocks made before and within)\n"
     "  post        the calls that post a handoff of 16,384 blocks, and how much later the first\n"
     "              window may start than with one block\n"
     "  latency     one block of 16 KiB, engines driven by callers that poll and by Baton's own\n"
@@ -44,10 +47,17 @@ static const char help_text[] =
     "              stopped, next to an eventfd round trip between two threads\n"
     "  idle        what an engine costs that has nothing to do\n"
     "\n"
-    "  --transport NAME      only this one (default: all that work here)\n"
+    "  --transport NAME      only this one (default: all that work here, but nixl)\n"
     "  --only SECTION,...    only these sections (default: all)\n"
     "  --mode pull|push      push: the source sends what is granted to it; with --transport tcp\n"
-    "                        --only throughput (default pull)\n"
+    "                        --only throughput, and --transport nixl --only throughput,cancel\n"
+    "                        (default pull)\n"
+    "  --host NAME           with nixl, where its library runs: auto, in-process or helper "
+    "(default\n"
+    "                        auto)\n"
+    "  --lanes NAME,...      with nixl, what UCX may use, Baton's and the baseline's, such as "
+    "tcp,\n"
+    "                        posix or shm (default: $UCX_TLS, then tcp)\n"
     "  --block-bytes N,...   block sizes, multiples of 8, from 64 (default 16KiB,64KiB,256KiB)\n"
     "  --handoffs N,...      handoffs at once, 1 to 256, which share the bytes of a run (default "
     "4)\n"
@@ -190,6 +200,14 @@ static bool mode_read(const char *text, struct bench_options *options)
     return true;
 }
 
+static bool host_read(const char *text, struct bench_options *options)
+{
+    /* As baton_host counts. */
+    static const char *const hosts[] = {"auto", "in-process", "helper", NULL};
+
+    return option_choice(place("--host"), text, hosts, &options->host);
+}
+
 /* One option with its value.  False: its message is printed. */
 static bool option_take(int name, const char *text, struct bench_options *options)
 {
@@ -202,6 +220,10 @@ static bool option_take(int name, const char *text, struct bench_options *option
         return sections_read(text, options);
     case 'p':
         return mode_read(text, options);
+    case 'H':
+        return host_read(text, options);
+    case 'l':
+        return lanes_read(place("--lanes"), text, options->lanes);
     case 'b':
         return list_read("--block-bytes", text, block_bytes_read, options->block_bytes,
                          &options->sizes);
@@ -255,7 +277,9 @@ static bool push_fits(const struct bench_options *options)
     bool others = options->wanted[BENCH_SHM] || options->wanted[BENCH_PROCESS];
 
     for (unsigned i = 0; i < BENCH_SECTIONS; i++) {
-        others = others || (i != BENCH_THROUGHPUT && options->sections[i]);
+        bool fits = i == BENCH_THROUGHPUT || (i == BENCH_CANCEL && options->wanted[BENCH_NIXL]);
+
+        others = others || (!fits && options->sections[i]);
     }
     return !others;
 }
@@ -277,8 +301,13 @@ static bool combination_check(const struct bench_options *options)
         }
     }
     if (options->push && !push_fits(options)) {
-        fputs("baton bench: --mode push is measured with --transport tcp --only throughput\n",
+        fputs("baton bench: --mode push is measured with --transport tcp --only throughput, and "
+              "with --transport nixl --only throughput,cancel\n",
               stderr);
+        return false;
+    }
+    if (!options->wanted[BENCH_NIXL] && (options->host || options->lanes[0])) {
+        fputs("baton bench: --host and --lanes are for --transport nixl\n", stderr);
         return false;
     }
     return true;
@@ -306,6 +335,8 @@ int bench_options_read(int argc, char **argv, struct bench_options *ret_options)
         {"transport", required_argument, NULL, 't'},
         {"only", required_argument, NULL, 'o'},
         {"mode", required_argument, NULL, 'p'},
+        {"host", required_argument, NULL, 'H'},
+        {"lanes", required_argument, NULL, 'l'},
         {"block-bytes", required_argument, NULL, 'b'},
         {"bytes", required_argument, NULL, 'B'},
         {"handoffs", required_argument, NULL, 'n'},

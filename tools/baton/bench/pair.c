@@ -123,6 +123,7 @@ baton_err pair_end(struct pair *pair, struct baton_error *ret_error)
     for (unsigned i = 0; i < RAW_PLACES; i++) {
         raw_fini(&pair->raw[i]);
     }
+    raw_nixl_close(pair->nixl);
     err = side_fini(&pair->side, ret_error);
     child_err = child_end(pair, err ? NULL : ret_error);
     return err ? err : child_err;
@@ -304,6 +305,58 @@ baton_err pair_raw_move(struct pair *pair, enum raw_place place, double *ret_sec
     }
     if (!err) {
         *ret_seconds = (double)(end_ns - start_ns) / 1e9;
+    }
+    return err;
+}
+
+baton_err pair_nixl_connect(struct pair *pair, struct baton_error *ret_error)
+{
+    struct peer_request request = {.kind = PEER_NIXL_MEET};
+    struct peer_answer answer;
+    baton_err err = raw_nixl_open(&pair->side, &pair->nixl, &request.nixl, ret_error);
+
+    if (!err) {
+        err = pair_ask(pair, &request, &answer, ret_error);
+    }
+    return err ? err : raw_nixl_meet(pair->nixl, &answer.nixl, ret_error);
+}
+
+static baton_err nixl_read(struct pair *pair, bool prepares, double *ret_seconds,
+                           struct baton_error *ret_error)
+{
+    struct peer_request request = {.kind = PEER_NIXL_SERVE};
+    struct peer_answer answer;
+    baton_err end_err, err = pair_send(pair, &request, ret_error);
+
+    if (!err) {
+        err = raw_nixl_move(pair->nixl, prepares, ret_seconds, ret_error);
+    }
+    /* Any other request ends the polling. */
+    request.kind = PEER_USAGE;
+    end_err = pair_send(pair, &request, err ? NULL : ret_error);
+    for (unsigned i = 0; i < 2 && !end_err; i++) {
+        end_err = pair_receive(pair, &answer, err ? NULL : ret_error);
+    }
+    return err ? err : end_err;
+}
+
+baton_err pair_nixl_move(struct pair *pair, bool prepares, double *ret_seconds,
+                         struct baton_error *ret_error)
+{
+    struct peer_request request = {.kind = PEER_NIXL_MOVE, .prepares = prepares};
+    struct peer_answer answer;
+    baton_err err;
+
+    if (!pair->side.setup.push) {
+        return nixl_read(pair, prepares, ret_seconds, ret_error);
+    }
+    err = pair_send(pair, &request, ret_error);
+    if (!err) {
+        raw_nixl_serve(pair->nixl, pair->channel);
+        err = pair_receive(pair, &answer, ret_error);
+    }
+    if (!err) {
+        *ret_seconds = answer.seconds;
     }
     return err;
 }

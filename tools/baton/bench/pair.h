@@ -8,6 +8,7 @@
 
 #include "bench/bench.h"
 #include "bench/raw.h"
+#include "bench/raw_nixl.h"
 #include "bench/side.h"
 #include "bench/watched.h"
 
@@ -16,15 +17,18 @@
 #include <sys/types.h>
 
 enum peer_request_kind {
-    PEER_SETUP = 1, /* first: make a side of `setup`, and fill its blocks if it is the source */
-    PEER_OFFER,     /* offer payload blocks `first`, `count`; the answer has the ticket */
-    PEER_FETCH,     /* fetch the offer of the ticket into payload blocks `first`, `count` */
-    PEER_REAP,      /* wait for the receipts of all handoffs and use them */
-    PEER_ADVANCE,   /* say that the bytes of all offers are there: for setup.held */
-    PEER_USAGE,     /* nothing: every answer tells the CPU time */
-    PEER_CONNECT,   /* connect raw[place] anew, to the loopback port `port` */
-    PEER_SEND,      /* send the whole payload on raw[place] */
-    PEER_TRIPS,     /* answer `count` round trips on raw[place], from block `first` on */
+    PEER_SETUP = 1,  /* first: make a side of `setup`, and fill its blocks if it is the source */
+    PEER_OFFER,      /* offer payload blocks `first`, `count`; the answer has the ticket */
+    PEER_FETCH,      /* fetch the offer of the ticket into payload blocks `first`, `count` */
+    PEER_REAP,       /* wait for the receipts of all handoffs and use them */
+    PEER_ADVANCE,    /* say that the bytes of all offers are there: for setup.held */
+    PEER_USAGE,      /* nothing: every answer tells the CPU time */
+    PEER_CONNECT,    /* connect raw[place] anew, to the loopback port `port` */
+    PEER_SEND,       /* send the whole payload on raw[place] */
+    PEER_TRIPS,      /* answer `count` round trips on raw[place], from block `first` on */
+    PEER_NIXL_MEET,  /* open NIXL and meet `nixl`; the answer has the child's */
+    PEER_NIXL_MOVE,  /* write the whole payload by NIXL */
+    PEER_NIXL_SERVE, /* poll NIXL until the next request */
 };
 
 /* A pair may have as many raw baselines at once. */
@@ -38,6 +42,8 @@ struct peer_request {
     uint16_t port;
     struct raw_config raw;
     struct raw_trip trip;
+    struct raw_nixl_descriptor nixl;
+    bool prepares; /* NIXL_MOVE */
     size_t ticket_length;
     uint8_t ticket[BATON_TICKET_BYTES_MAX];
 };
@@ -50,6 +56,8 @@ struct peer_answer {
     uint64_t call_cpu_ns;     /* and on the CPU */
     size_t ticket_length;
     uint8_t ticket[BATON_TICKET_BYTES_MAX];
+    struct raw_nixl_descriptor nixl; /* NIXL_MEET */
+    double seconds;                  /* NIXL_MOVE: how long it took */
 };
 
 struct pair {
@@ -59,6 +67,7 @@ struct pair {
     struct bench_side side; /* the parent's */
     uint64_t child_memory;
     struct raw raw[RAW_PLACES]; /* the parent's ends */
+    struct raw_nixl *nixl;      /* the parent's side; NULL: not connected */
 };
 
 /* Start the child, and make both sides. */
@@ -100,6 +109,14 @@ baton_err pair_raw_connect(struct pair *pair, enum raw_place place, const struct
                            struct baton_error *ret_error);
 baton_err pair_raw_move(struct pair *pair, enum raw_place place, double *ret_seconds,
                         struct baton_error *ret_error);
+
+/*
+ * The same with NIXL: where setup.push says so the source writes, else the sink reads.  The parent
+ * is the sink.
+ */
+baton_err pair_nixl_connect(struct pair *pair, struct baton_error *ret_error);
+baton_err pair_nixl_move(struct pair *pair, bool prepares, double *ret_seconds,
+                         struct baton_error *ret_error);
 
 /* The child's whole life.  Returns an exit code. */
 int peer_serve(int channel);

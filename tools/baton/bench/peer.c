@@ -20,6 +20,8 @@ struct peer {
     unsigned watched_made;
     unsigned running; /* handoffs since the last REAP: watched[0] and on */
     struct raw raw[RAW_PLACES];
+    struct raw_nixl *nixl; /* NULL: not asked for */
+    int channel;
 };
 
 static baton_err setup(struct peer *peer, const struct peer_request *request,
@@ -110,6 +112,31 @@ static baton_err trips(struct peer *peer, const struct peer_request *request,
     return err;
 }
 
+static baton_err meet(struct peer *peer, const struct peer_request *request,
+                      struct peer_answer *answer)
+{
+    baton_err err;
+
+    if (peer->nixl) {
+        return error_set(&answer->error, BATON_EINVAL, "NIXL was met already");
+    }
+    err = raw_nixl_open(&peer->side, &peer->nixl, &answer->nixl, &answer->error);
+    return err ? err : raw_nixl_meet(peer->nixl, &request->nixl, &answer->error);
+}
+
+static baton_err nixl_do(struct peer *peer, const struct peer_request *request,
+                         struct peer_answer *answer)
+{
+    if (!peer->nixl) {
+        return error_set(&answer->error, BATON_EINVAL, "NIXL was not met yet");
+    }
+    if (request->kind == PEER_NIXL_SERVE) {
+        raw_nixl_serve(peer->nixl, peer->channel);
+        return BATON_OK;
+    }
+    return raw_nixl_move(peer->nixl, request->prepares, &answer->seconds, &answer->error);
+}
+
 static void serve_one(struct peer *peer, const struct peer_request *request,
                       struct peer_answer *answer)
 {
@@ -140,6 +167,13 @@ static void serve_one(struct peer *peer, const struct peer_request *request,
         break;
     case PEER_TRIPS:
         err = trips(peer, request, answer);
+        break;
+    case PEER_NIXL_MEET:
+        err = meet(peer, request, answer);
+        break;
+    case PEER_NIXL_MOVE:
+    case PEER_NIXL_SERVE:
+        err = nixl_do(peer, request, answer);
         break;
     case PEER_ADVANCE:
         advance(peer);
@@ -175,10 +209,12 @@ int peer_serve(int channel)
     struct baton_error error = {0};
     struct peer_request request;
     baton_err err = BATON_OK;
+    int code;
 
     for (unsigned i = 0; i < RAW_PLACES; i++) {
         raw_init(&peer.raw[i]);
     }
+    peer.channel = channel;
     while (next_request(&peer, channel, &request)) {
         struct peer_answer answer = {0};
 
@@ -190,6 +226,7 @@ int peer_serve(int channel)
     for (unsigned i = 0; i < RAW_PLACES; i++) {
         raw_fini(&peer.raw[i]);
     }
+    raw_nixl_close(peer.nixl);
     for (unsigned i = 0; i < peer.running; i++) {
         baton_handoff_cancel(peer.watched[i].handoff, BATON_CANCEL_OFFER);
     }
@@ -205,5 +242,9 @@ int peer_serve(int channel)
     if (err) {
         fprintf(stderr, "baton bench: in the other process: %s\n", error.text);
     }
-    return err ? EXIT_CHECK : EXIT_OK;
+    code = err ? EXIT_CHECK : EXIT_OK;
+    if (peer.ready && peer.side.setup.transport == BENCH_NIXL) {
+        lanes_exit(code);
+    }
+    return code;
 }

@@ -89,6 +89,7 @@ baton_err post_measure(enum bench_transport transport, const struct bench_option
                        struct bench_post *ret_post, struct baton_error *ret_error)
 {
     struct bench_setup setup = {.transport = transport,
+                                .host = options->host,
                                 .trace = true,
                                 .polled = true,
                                 .handoffs = 1,
@@ -159,6 +160,7 @@ baton_err idle_measure(enum bench_transport transport, bool link_tcp,
                        struct baton_error *ret_error)
 {
     struct bench_setup setup = {.transport = transport,
+                                .host = options->host,
                                 .link_tcp = link_tcp,
                                 .handoffs = 1,
                                 .movers = bench_movers(transport, options->movers[0]),

@@ -9,6 +9,8 @@ static const char *const baseline_names[BENCH_BASELINES] = {
     [BENCH_RAW_POLLED] = "raw tcp that polls",
     [BENCH_RAW_BLOCKING] = "raw tcp that blocks",
     [BENCH_READV] = "process_vm_readv",
+    [BENCH_RAW_NIXL] = "NIXL",
+    [BENCH_RAW_NIXL_PREPARING] = "NIXL, preparing",
 };
 
 static double median(struct samples *samples)
@@ -85,11 +87,12 @@ static void rate_line(const char *name, bool judge, struct bench_rate *rate, FIL
 void report_row(struct bench_row *row, FILE *out)
 {
     bool kib = row->block_bytes % 1024 == 0;
+    char way[16];
 
-    fprintf(out, "%-8s %5zu %-3s %9u %6u ",
-            row->push ? "tcp push" : bench_transport_names[row->transport],
-            kib ? row->block_bytes / 1024 : row->block_bytes, kib ? "KiB" : "B", row->handoffs,
-            row->movers);
+    snprintf(way, sizeof(way), "%s%s", bench_transport_names[row->transport],
+             row->push ? " push" : "");
+    fprintf(out, "%-9s %4zu %-3s %9u %6u ", way, kib ? row->block_bytes / 1024 : row->block_bytes,
+            kib ? "KiB" : "B", row->handoffs, row->movers);
     rate_line("baton", false, &row->ours, out);
     fprintf(out, " %7.1f\n", median(&row->post));
     for (unsigned i = 0; i < BENCH_BASELINES; i++) {
@@ -189,6 +192,10 @@ void report_cancels(struct bench_cancels *cancels, FILE *out)
 
         fprintf(out, "  %-8s%-29s", i ? "" : bench_transport_names[cancels->transport],
                 names[i / 2][i % 2]);
+        if (!cancel->us.count) {
+            fprintf(out, " none\n");
+            continue;
+        }
         percentiles_print(&cancel->us, out);
         fprintf(out, " | %22.1f %6.1f |", median(&cancel->bare),
                 samples_percentile(&cancel->bare, 99));

@@ -33,11 +33,13 @@ double report_trips_needed(struct bench_latency *latency, unsigned machine);
 
 /* The whole of it, section by section.  What was not measured is null. */
 struct bench_json {
-    json_t *rows, *sweep, *post, *latency, *latencies, *cancel, *reclaim, *bare, *idle;
+    json_t *rows, *sweep, *post, *latency, *latencies, *cancel, *reclaim, *bare, *idle, *lanes;
 };
 
 void json_init(struct bench_json *ret_json);
 void json_fini(struct bench_json *json);
+/* NIXL's; else null. */
+void json_set_lanes(struct bench_json *json, const char *lanes);
 void json_add_sweep(struct bench_json *json, const struct raw_choice choices[RAW_PLACES]);
 void json_add_row(struct bench_json *json, struct bench_row *row);
 void json_add_post(struct bench_json *json, struct bench_post *post);

@@ -88,13 +88,15 @@ void bench_permutation(const struct bench_setup *setup, bool source, uint32_t *r
 
 static baton_err engine_make(struct bench_side *side, struct baton_error *ret_error)
 {
-    const char *transport = side->setup.transport == BENCH_TCP ? "tcp" : "shm";
+    bool process = side->setup.transport == BENCH_PROCESS;
+    const char *transport = bench_transport_names[process ? BENCH_SHM : side->setup.transport];
     struct baton_engine_options options = {
         .size = sizeof(options),
         .transports = &transport,
         .transports_count = 1,
         .progress = side->setup.polled ? BATON_PROGRESS_CALLER : BATON_PROGRESS_THREAD,
         .link = side->setup.link_tcp ? BATON_LINK_TCP : BATON_LINK_AUTO,
+        .host = (baton_host)side->setup.host,
         .movers = side->setup.movers ? (int)side->setup.movers : -1,
         .slice_bytes = side->setup.slice_bytes,
         .on_trace = side->setup.trace ? watched_trace : NULL,

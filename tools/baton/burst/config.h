@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lanes.h"
+
 enum {
     BURST_CONCURRENCY_MAX = 4096,
     BURST_PROBES = 20,
@@ -31,6 +33,15 @@ enum burst_sabotage {
     BURST_SABOTAGE_WRONG_RECEIPT,
 };
 
+enum burst_transport {
+    BURST_SHM = 0,
+    BURST_TCP,
+    BURST_NIXL,
+    BURST_TRANSPORTS,
+};
+
+extern const char *const burst_transport_names[BURST_TRANSPORTS + 1]; /* closed by NULL */
+
 struct burst_config {
     uint64_t seed;
     uint32_t concurrency;
@@ -41,9 +52,12 @@ struct burst_config {
     uint32_t kv_bytes_per_token;
     uint32_t block_tokens;
     uint64_t block_bytes;
-    uint64_t pool_blocks; /* of each of the two pools */
-    bool tcp;             /* the transport; else shm */
-    bool push;            /* fetches are pushes; else pulls */
+    uint64_t pool_blocks;    /* of each of the two pools */
+    unsigned transport;      /* enum burst_transport */
+    unsigned host;           /* baton_host; nixl */
+    unsigned on_doubt;       /* baton_on_doubt */
+    char lanes[LANES_BYTES]; /* nixl; empty: what the environment says */
+    bool push;               /* fetches are pushes; else pulls */
     bool link_tcp;
     bool verbose;
     int movers; /* -1: the engine's default */

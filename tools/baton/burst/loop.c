@@ -283,7 +283,7 @@ static int engine_movers(int movers)
 static bool create_engine(struct role *role)
 {
     const struct burst_config *config = &role->config;
-    const char *transports[] = {config->tcp ? "tcp" : "shm"};
+    const char *transport = burst_transport_names[config->transport];
     char stats_path[BURST_STATS_PATH_BYTES + 16];
     struct baton_error error = {0};
 
@@ -292,9 +292,11 @@ static bool create_engine(struct role *role)
     struct baton_engine_options options = {
         .size = sizeof(options),
         .link = config->link_tcp ? BATON_LINK_TCP : BATON_LINK_AUTO,
-        .transports = transports,
+        .transports = &transport,
         .transports_count = 1,
         .movers = engine_movers(config->movers),
+        .host = (baton_host)config->host,
+        .on_doubt = (baton_on_doubt)config->on_doubt,
         .window_bytes = BURST_WINDOW_BYTES,
         .stats_path = config->stats_path[0] ? stats_path : NULL,
         .on_log = on_log,
@@ -384,10 +386,36 @@ static int finish(struct role *role)
     return expected ? EXIT_OK : EXIT_CHECK;
 }
 
-int role_run(struct role *role, const struct role_ops *ops, int fd)
+/* From CONFIG to the end. */
+static int live(struct role *role)
 {
     struct message ready = {.kind = MESSAGE_READY};
+    int code;
+
+    if (!receive_config(role)) {
+        return EXIT_ENVIRONMENT;
+    }
+    if (!create_engine(role) || !role->ops->start(role)) {
+        last_words(role);
+        return EXIT_ENVIRONMENT;
+    }
+    channel_send(&role->channel, &ready);
+    serve(role);
+    role->ops->stop(role);
+    code = finish(role);
+    channel_fini(&role->channel);
+    close(role->letters_fd);
+    free(role->records);
+    free(role->timers);
+    free(role->stash);
+    free(role->letters);
+    return code;
+}
+
+int role_run(struct role *role, const struct role_ops *ops, int fd)
+{
     char process_name[16];
+    int code;
 
     role->ops = ops;
     role->queue_end = &role->queue;
@@ -398,22 +426,9 @@ int role_run(struct role *role, const struct role_ops *ops, int fd)
     /* A terminal's Ctrl-C goes to the driver as well, which ends the burst in order. */
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
-    if (!receive_config(role)) {
-        return EXIT_ENVIRONMENT;
+    code = live(role);
+    if (role->config.transport == BURST_NIXL) {
+        lanes_exit(code);
     }
-    if (!create_engine(role) || !ops->start(role)) {
-        last_words(role);
-        return EXIT_ENVIRONMENT;
-    }
-    channel_send(&role->channel, &ready);
-    serve(role);
-    ops->stop(role);
-    int code = finish(role);
-    channel_fini(&role->channel);
-    close(role->letters_fd);
-    free(role->records);
-    free(role->timers);
-    free(role->stash);
-    free(role->letters);
     return code;
 }

@@ -108,14 +108,14 @@ void report_summary(struct report *report, FILE *file)
     const struct burst_config *config = report->config;
     double seconds = account->seconds > 0 ? account->seconds : 1;
 
-    fprintf(file,
-            "baton burst: %s%s%s, %" PRIu32 " at once, model %s (%" PRIu32
-            " bytes a token, blocks of %" PRIu64 " KiB, %" PRIu64 " a pool), seed %" PRIu64
-            "%s\n\n",
-            config->tcp ? "tcp" : "shm", config->push ? ", pushed" : "",
-            config->link_tcp ? " over a tcp link" : "", config->concurrency, report->model,
-            config->kv_bytes_per_token, config->block_bytes >> 10, config->pool_blocks,
-            config->seed, account->interrupted ? ", interrupted" : "");
+    fprintf(
+        file,
+        "baton burst: %s%s%s%s%s, %" PRIu32 " at once, model %s (%" PRIu32
+        " bytes a token, blocks of %" PRIu64 " KiB, %" PRIu64 " a pool), seed %" PRIu64 "%s\n\n",
+        burst_transport_names[config->transport], config->lanes[0] ? " by " : "", config->lanes,
+        config->push ? ", pushed" : "", config->link_tcp ? " over a tcp link" : "",
+        config->concurrency, report->model, config->kv_bytes_per_token, config->block_bytes >> 10,
+        config->pool_blocks, config->seed, account->interrupted ? ", interrupted" : "");
     fprintf(file,
             "  requests     %8" PRIu64 "  in %.1f s: %.0f a second, %.2f GB/s delivered, %.2f GB "
             "wasted\n",
@@ -233,7 +233,9 @@ bool report_json(struct report *report, FILE *file)
     put_times(object, "cancel_to_quiet_us", &account->cancel_to_quiet_us);
     put_times(object, "source_reclaim_us", &account->source_reclaim_us);
     put_times(object, "bare_wakeup_us", &account->bare_wakeup_us);
-    json_object_set_new(object, "transport", json_string(config->tcp ? "tcp" : "shm"));
+    json_object_set_new(object, "transport", json_string(burst_transport_names[config->transport]));
+    json_object_set_new(object, "lanes",
+                        config->lanes[0] ? json_string(config->lanes) : json_null());
     json_object_set_new(object, "mode", json_string(config->push ? "push" : "pull"));
     json_object_set_new(object, "link", json_string(config->link_tcp ? "tcp" : "auto"));
     json_object_set_new(object, "model", json_string(report->model));

@@ -10,6 +10,7 @@
  * nor does the initiator between the release and the poison.
  */
 #include "demo/late.h"
+#include "lanes.h"
 #include "transport/nixl_api.h"
 #include "util/clock.h"
 
@@ -23,12 +24,11 @@
 
 static const struct lane {
     const char *name, *tls;
-    bool no_errors;
 } lanes[] = {
-    {"tcp", "tcp", false},
+    {"tcp", "tcp"},
     /* What is left of shared memory where process_vm_readv is forbidden, as in containers. */
-    {"shm, queues", "posix", true},
-    {"shm, cma", "shm", true},
+    {"shm, queues", "posix"},
+    {"shm, cma", "shm"},
 };
 
 enum { METADATA_BYTES_MAX = 64 << 10 };
@@ -36,7 +36,6 @@ enum { METADATA_BYTES_MAX = 64 << 10 };
 struct orders {
     const char *library; /* or NULL */
     const char *tls;     /* UCX's transports */
-    bool no_errors;      /* they can not tell that a peer died */
     bool writes;
     size_t bytes;
     unsigned char *memory[2]; /* of the initiator and of the target, shared with the demo */
@@ -81,15 +80,6 @@ static void must(const struct side *side, bool ok, const char *what)
     }
 }
 
-static void environment(const struct orders *orders)
-{
-    setenv("UCX_TLS", orders->tls, true);
-    /* Not needed here, and loading it makes some processes crash when they end. */
-    setenv("UCX_MODULES", "^ib", false);
-    setenv("UCX_LOG_LEVEL", "fatal", false);
-    setenv("NIXL_LOG_LEVEL", "FATAL", false);
-}
-
 static void agent_open(struct side *side, const char *name)
 {
     const struct nixl_agent_config config = {0};
@@ -97,13 +87,13 @@ static void agent_open(struct side *side, const char *name)
     struct nixl_params *params = NULL;
     struct baton_error error;
 
-    environment(side->orders);
+    lanes_set(side->orders->tls);
     must(side, !nixl_api_load(side->orders->library, &side->api, &error), "loading NIXL");
     must(side, !side->api->create_configured_agent(name, &config, &side->agent), "create_agent");
     must(side, !side->api->create_params(&params), "create_params");
     /* UCX's shared memory has no handler of dead peers, and NIXL wants one unless told. */
     must(side,
-         !side->orders->no_errors ||
+         !lanes_on_host(side->orders->tls) ||
              !side->api->params_add(params, "ucx_error_handling_mode", "none"),
          "params_add");
     must(side, !side->api->create_backend(side->agent, "UCX", params, &backend), "create_backend");
@@ -392,11 +382,8 @@ static void processes_run(struct orders *orders, struct late_run *run)
 void late_nixl_run(const char *path, unsigned index, size_t bytes, struct late_run *ret_run)
 {
     const struct lane *lane = &lanes[index / 4];
-    struct orders orders = {.library = path,
-                            .tls = lane->tls,
-                            .no_errors = lane->no_errors,
-                            .writes = index / 2 % 2,
-                            .bytes = bytes};
+    struct orders orders = {
+        .library = path, .tls = lane->tls, .writes = index / 2 % 2, .bytes = bytes};
 
     *ret_run = (struct late_run){.who = "NIXL",
                                  .lane = lane->name,
