@@ -227,7 +227,6 @@ struct engine_link {
     unsigned replaced_count;
     /* Source: the regions that the peer was told of, by pool; UINT32_MAX: none. */
     uint32_t told[BATON_POOLS_MAX];
-    uint32_t shared[BATON_POOLS_MAX]; /* the same, of nixl */
 };
 
 struct engine_window {
@@ -411,7 +410,7 @@ void serve_refuse(baton_engine *engine, const struct core_action *action);
 void serve_stop(baton_engine *engine, const struct core_action *action);
 void serve_free(struct transport_serve *serve);
 struct transport_link *window_link(struct engine_link *link, unsigned transport);
-/* Make the pool reachable to the link's peer, by nixl. */
+/* Make the pool reachable to the link's peer by nixl: it is to be used soon. */
 void window_share(struct engine_link *link, baton_pool *pool);
 /* Where it is in engine->transports; it must be there. */
 unsigned transport_index(const baton_engine *engine, const struct transport_ops *ops);

@@ -96,7 +96,7 @@ static bool out_accept(struct engine_link *link, struct frame *frame, struct bat
             !out_region(link, h->pool)) {
             return false;
         }
-        if (how & WIRE_TRANSPORT_NIXL && link->shared[h->pool->number] != h->pool->region) {
+        if (how & WIRE_TRANSPORT_NIXL) {
             window_share(link, h->pool);
         }
     }

@@ -230,9 +230,7 @@ bool landing_out(struct engine_link *link, struct frame *frame, const struct bat
 
     link->pushed = true;
     if (h->transports_wanted == WIRE_TRANSPORT_NIXL) {
-        if (link->shared[pool->number] != pool->region) {
-            window_share(link, pool);
-        }
+        window_share(link, pool);
     } else if (!region_out(link, pool)) {
         return false;
     }

@@ -525,7 +525,7 @@ void link_init(struct engine_link *link, baton_engine *engine, uint32_t number)
 {
     *link = (struct engine_link){.engine = engine, .number = number, .peer_exit.fd = -1};
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
-        link->told[i] = link->shared[i] = UINT32_MAX;
+        link->told[i] = UINT32_MAX;
     }
     connection_init(&link->control, engine);
 }
