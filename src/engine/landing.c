@@ -177,12 +177,20 @@ void landing_done(baton_engine *engine, struct engine_window *w)
     }
 }
 
+struct engine_link *landing_link(const struct baton_handoff *h, uint32_t slot)
+{
+    const struct landing *landing = h->landing[slot];
+
+    return landing && landing->first ? &h->engine->links[landing->first->window.engine_link] : NULL;
+}
+
 /* ---- the sink ---- */
 
 /* A source that may write into our pools, and whose link was lost.  Its process is watched, and it
  * is dialled again and again, until nothing is in doubt. */
 struct doubt {
     struct transport_fd exit; /* a pidfd; fd -1: it has ended, or can not be watched */
+    pid_t pid;                /* of the same process */
     baton_engine *engine;
     struct ticket ticket;
     uint64_t dial_us; /* not before */
@@ -278,6 +286,7 @@ void doubt_begin(struct engine_link *link)
     doubt = calloc(1, sizeof(*doubt));
     if (doubt) {
         *doubt = (struct doubt){.exit = {.fd = fd, .ready = source_exited},
+                                .pid = link->control.pid,
                                 .engine = link->engine,
                                 .ticket = link->ticket,
                                 .next = link->engine->doubts};
@@ -291,6 +300,17 @@ void doubt_begin(struct engine_link *link)
     if (fd >= 0) {
         close(fd);
     }
+}
+
+int doubt_process(const baton_engine *engine, const uint8_t incarnation[ID_BYTES], pid_t *ret_pid)
+{
+    for (const struct doubt *doubt = engine->doubts; doubt; doubt = doubt->next) {
+        if (memcmp(doubt->ticket.incarnation, incarnation, ID_BYTES) == 0) {
+            *ret_pid = doubt->pid;
+            return doubt->exit.fd;
+        }
+    }
+    return -1;
 }
 
 static void doubt_free(struct doubt *doubt)
