@@ -29,11 +29,10 @@ static struct scene scene_make(struct party_options sink)
 
     sink.way = &landing;
     sink.gate = PARTY_GATE_LANDED;
-    sink.progress_timeout_ms = PROGRESS_MS;
     s.sink = party_start(&sink);
     s.first = party_offer(s.source, 0, 1, BATON_WATERMARK_END);
     s.second = party_offer(s.source, 1, 2, BATON_WATERMARK_END);
-    party_fetch(s.sink, 0, &s.first);
+    party_fetch_timed(s.sink, 0, &s.first, PROGRESS_MS);
     party_await_gate(s.sink);
     party_stop(s.source);
     return s;

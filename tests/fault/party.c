@@ -186,6 +186,15 @@ void party_fetch(struct party *party, unsigned handoff, const struct party_ticke
     tell(party, &(struct party_order){.verb = PARTY_FETCH, .handoff = handoff, .ticket = *ticket});
 }
 
+void party_fetch_timed(struct party *party, unsigned handoff, const struct party_ticket *ticket,
+                       uint32_t progress_timeout_ms)
+{
+    tell(party, &(struct party_order){.verb = PARTY_FETCH,
+                                      .handoff = handoff,
+                                      .number = progress_timeout_ms,
+                                      .ticket = *ticket});
+}
+
 void party_fetch_refused(struct party *party, unsigned handoff, const struct party_ticket *ticket,
                          baton_err err)
 {

@@ -124,6 +124,9 @@ struct party_ticket party_offer(struct party *party, unsigned handoff, uint64_t 
                                 uint64_t watermark_bytes);
 void party_advance(struct party *party, unsigned handoff, uint64_t watermark_bytes);
 void party_fetch(struct party *party, unsigned handoff, const struct party_ticket *ticket);
+/* With a progress clock of its own. */
+void party_fetch_timed(struct party *party, unsigned handoff, const struct party_ticket *ticket,
+                       uint32_t progress_timeout_ms);
 /* One that must be refused, with that error. */
 void party_fetch_refused(struct party *party, unsigned handoff, const struct party_ticket *ticket,
                          baton_err err);

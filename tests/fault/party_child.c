@@ -219,7 +219,8 @@ static void fetch(struct own *h, const struct party_order *order, struct party_a
                                     .block_count = PARTY_BLOCKS,
                                     .mode = mine.way->mode,
                                     .commit_timeout_ms = mine.commit_timeout_ms,
-                                    .progress_timeout_ms = mine.progress_timeout_ms,
+                                    .progress_timeout_ms = order->number ? (uint32_t)order->number
+                                                                         : mine.progress_timeout_ms,
                                     .notices = notices_of(h)};
 
     if (!(answer->err = take_blocks(h))) {
