@@ -307,7 +307,6 @@ static void in_accept(struct engine_link *link, const struct frame *frame)
     if (h && !h->accepted) {
         misfit = accept_misfit(link, frame, h);
         h->attempt = frame->accept.attempt;
-        h->link_serial = link->serial;
         h->accepted = true;
     }
     apply(link, frame, misfit, false, remote);

@@ -329,7 +329,6 @@ void link_up(struct engine_link *link)
     struct connection *c = &link->control;
 
     link->up = true;
-    link->serial = ++link->engine->links_made;
     link->made_us = clock_now_us();
     /* Room for all that is small: no memory is needed to say that a handoff was cancelled. */
     if (!grow(&c->out, &c->out_room, c->out_length, ENGINE_WRITE_BYTES + FRAME_FIXED_BYTES_MAX)) {
