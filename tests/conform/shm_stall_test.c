@@ -61,7 +61,11 @@ static void region_make(struct stage *stage)
 
 static void stage_init(struct stage *stage, unsigned movers)
 {
-    struct transport_options options = {movers, PAGE, WINDOW_PAGES * PAGE, 1, WINDOWS};
+    struct transport_options options = {.movers = movers,
+                                        .slice_bytes = PAGE,
+                                        .window_bytes = WINDOW_PAGES * PAGE,
+                                        .links_max = 1,
+                                        .windows_max = WINDOWS};
     struct transport_link_args args = {.sink = true};
 
     memset(stage, 0, sizeof(*stage));
@@ -221,7 +225,11 @@ TEST(a_plan_past_the_region_fails)
 /* Limits are errors. */
 TEST(too_many_movers_and_links_are_refused)
 {
-    struct transport_options options = {BATON_MOVERS_MAX + 1, PAGE, PAGE, 1, 1};
+    struct transport_options options = {.movers = BATON_MOVERS_MAX + 1,
+                                        .slice_bytes = PAGE,
+                                        .window_bytes = PAGE,
+                                        .links_max = 1,
+                                        .windows_max = 1};
     struct transport_link_args args = {.sink = true};
     struct transport_link *link = NULL;
     struct transport *transport = NULL;
