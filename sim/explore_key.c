@@ -147,11 +147,11 @@ static uint64_t key_word(const struct names *n, uint32_t link, uint32_t node)
     if (node < links) {
         return n->x->symmetric && node >= slots ? 1 + (node - slots) % SAY_SLOT_END_ : node + 1;
     }
-    node = (node - links) % (1 + core->limits.replies);
-    if (node == 0) {
-        return 0xfe;
+    node = (node - links) % (SAY_LINK_END_ + core->limits.replies);
+    if (node < SAY_LINK_END_) {
+        return 0xfd + node;
     }
-    r = &core_replies(core)[link * core->limits.replies + node - 1];
+    r = &core_replies(core)[link * core->limits.replies + node - SAY_LINK_END_];
     return pack(0xff, r->type, r->cause, r->revoked, (unsigned)(r->fetch_id >> CORE_INDEX_BITS),
                 reader_of(n->x, n->w, n->w->life[0], r->attempt));
 }
