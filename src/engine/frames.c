@@ -110,7 +110,7 @@ static bool out_commit(struct engine_link *link, const struct frame *frame,
 
     /* The last load of every mover comes before the commit (DESIGN.md, section 4.1). */
     atomic_thread_fence(memory_order_seq_cst);
-    return !(h->region && h->region->process && poll(&exited, 1, 0) == 1) &&
+    return !(h->region && h->region->region.process && poll(&exited, 1, 0) == 1) &&
            connection_add(&link->control, frame, -1);
 }
 
@@ -227,7 +227,7 @@ static baton_cause pick_transport(struct engine_link *link, struct baton_handoff
                                   uint32_t region)
 {
     baton_engine *engine = link->engine;
-    const struct engine_region *known = link->region[region % BATON_POOLS_MAX];
+    struct engine_region *known = link->region[region % BATON_POOLS_MAX];
 
     for (unsigned i = 0; i < engine->transport_count; i++) {
         uint32_t bit = engine->transports[i].ops->bit;
@@ -238,7 +238,7 @@ static baton_cause pick_transport(struct engine_link *link, struct baton_handoff
             continue;
         }
         h->transport = i;
-        h->region = bit == WIRE_TRANSPORT_SHM && !h->fetch.push ? &known->region : NULL;
+        h->region = bit == WIRE_TRANSPORT_SHM && !h->fetch.push ? region_ref(known) : NULL;
         return BATON_CAUSE_NONE;
     }
     return BATON_CAUSE_TRANSPORT;
@@ -255,7 +255,7 @@ static baton_cause accept_misfit(struct engine_link *link, const struct frame *f
     if (cause) {
         return cause;
     }
-    region = h->region;
+    region = h->region ? &h->region->region : NULL;
     if (region) {
         limit = region->length / region->block_bytes;
     }
@@ -361,8 +361,7 @@ static bool in_region(struct engine_link *link, const struct frame_region *r)
     }
 
     if ((!link->sink && r->kind != REGION_MEMFD) || !link->control.is_unix ||
-        (r->kind == REGION_MEMFD && fd < 0) ||
-        (*place && ((*place)->region.id >= r->region || link->replaced_count == BATON_POOLS_MAX))) {
+        (r->kind == REGION_MEMFD && fd < 0) || (*place && (*place)->region.id >= r->region)) {
         if (fd >= 0) {
             close(fd);
         }
@@ -383,12 +382,8 @@ static bool in_region(struct engine_link *link, const struct frame_region *r)
     }
     region->usable = err == BATON_OK;
     region->region.id = r->region;
-    if (*place) {
-        (*place)->next = link->replaced;
-        link->replaced = *place;
-        link->replaced_count++;
-    }
-    *place = region;
+    region_unref(*place);
+    *place = region_ref(region);
     return true;
 }
 

@@ -16,7 +16,7 @@
 
 /* The sink's blocks of one lease.  Windows use it until their slot can be leased anew. */
 struct landing {
-    const struct transport_region *region;
+    struct engine_region *region; /* one reference */
     struct plan plan;
     uint64_t begin; /* plan bytes: the sink named no block before */
     uint64_t fetch_id, attempt;
@@ -26,22 +26,30 @@ struct landing {
 };
 
 /* The pool that the frame names, if this side can write there. */
-static const struct transport_region *landing_region(const struct engine_link *link,
-                                                     const struct frame_open *open)
+static struct engine_region *landing_region(const struct engine_link *link,
+                                            const struct frame_open *open)
 {
-    const struct engine_region *known = link->region[open->region % BATON_POOLS_MAX];
+    struct engine_region *known = link->region[open->region % BATON_POOLS_MAX];
 
     return known && known->usable && known->region.id == open->region &&
                    known->region.block_bytes == open->block_bytes
-               ? &known->region
+               ? known
                : NULL;
+}
+
+static void landing_free(struct landing *landing)
+{
+    if (landing) {
+        region_unref(landing->region);
+    }
+    free(landing);
 }
 
 baton_cause landing_open(struct engine_link *link, const struct frame *frame,
                          const struct baton_handoff *h)
 {
     const struct frame_open *open = &frame->open;
-    const struct transport_region *region = landing_region(link, open);
+    struct engine_region *region = landing_region(link, open);
     uint32_t end = open->first_block + open->block_count;
     struct landing *landing;
 
@@ -53,11 +61,12 @@ baton_cause landing_open(struct engine_link *link, const struct frame *frame,
         return BATON_CAUSE_TRANSPORT;
     }
     if (!runs_decode(frame->payload, frame->payload_length, open->block_count,
-                     region->length / region->block_bytes, landing->sink + open->first_block)) {
-        free(landing);
+                     region->region.length / region->region.block_bytes,
+                     landing->sink + open->first_block)) {
+        landing_free(landing);
         return BATON_CAUSE_LAYOUT;
     }
-    landing->region = region;
+    landing->region = region_ref(region);
     landing->begin = open->first_block * open->block_bytes;
     landing->fetch_id = open->fetch_id;
     landing->plan = (struct plan){.block_bytes = open->block_bytes,
@@ -77,7 +86,7 @@ void landing_opened(baton_engine *engine, struct baton_handoff *h, uint32_t slot
 
     engine->landing_spare = NULL;
     if (!landing || !attempt) {
-        free(landing);
+        landing_free(landing);
         return;
     }
     landing_forget(h, slot);
@@ -94,7 +103,7 @@ void landing_forget(struct baton_handoff *h, uint32_t slot)
 {
     /* A slot is leased anew, or forgotten, only after its pushes. */
     BATON_ASSERT(!h->landing[slot] || !h->landing[slot]->first);
-    free(h->landing[slot]);
+    landing_free(h->landing[slot]);
     h->landing[slot] = NULL;
 }
 
@@ -119,20 +128,20 @@ void landing_start(baton_engine *engine, const struct core_action *a)
     BATON_ASSERT(w && landing->fetch_id == a->serve.fetch_id);
     engine->push_spare = NULL;
     *w = (struct engine_window){.landing = landing};
-    w->window =
-        (struct transport_window){.link = window_link(link, shm),
-                                  .plan = &landing->plan,
-                                  .sink_base = (unsigned char *)(uintptr_t)landing->region->map,
-                                  .region = landing->region,
-                                  .source_base = h->pool->memory,
-                                  .stop = &landing->stop,
-                                  .offset = a->serve.offset,
-                                  .length = a->serve.length,
-                                  .fetch_id = a->serve.fetch_id,
-                                  .offer_id = h->id,
-                                  .attempt = a->serve.attempt,
-                                  .slot = a->slot,
-                                  .engine_link = link->number};
+    w->window = (struct transport_window){
+        .link = window_link(link, shm),
+        .plan = &landing->plan,
+        .sink_base = (unsigned char *)(uintptr_t)landing->region->region.map,
+        .region = &landing->region->region,
+        .source_base = h->pool->memory,
+        .stop = &landing->stop,
+        .offset = a->serve.offset,
+        .length = a->serve.length,
+        .fetch_id = a->serve.fetch_id,
+        .offer_id = h->id,
+        .attempt = a->serve.attempt,
+        .slot = a->slot,
+        .engine_link = link->number};
     *landing->last = w;
     landing->last = &w->next;
     link->out++;
