@@ -73,7 +73,8 @@ static void cancel(struct sim *s, struct handoff *h)
     event.cancel.side = (enum core_side)h->side;
     event.cancel.id = h->id;
     event.cancel.scope = (baton_cancel_scope)h->scope;
-    event.cancel.cause = s->world->closing ? BATON_CAUSE_CLOSING : BATON_CAUSE_CANCEL;
+    event.cancel.cause = s->world->closing || s->world->nodes[h->node].leaving ? BATON_CAUSE_CLOSING
+                                                                               : BATON_CAUSE_CANCEL;
     node_apply(s, h->node, &event);
     /* Nothing more may follow while the last words of it wait to be said. */
     if (fault_draw(s, SIM_CANCEL_LATE, 60)) {

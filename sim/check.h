@@ -32,6 +32,8 @@ void check_S14_pushed_once(struct sim *s, const struct handoff *fetch,
                            const struct core_action *serve);
 void check_S13_written(struct sim *s, const struct handoff *fetch, uint64_t end);
 void check_S13_quiesced(struct sim *s, unsigned node, const struct handoff *fetch);
+/* A sink has all that a source said which ended in order: it waits for no word of it any more. */
+void check_P11_last_word(struct sim *s, const struct conn *conn);
 /* A GRANT leaves: where the sink's own code stores, it has a window for it already. */
 void check_S16_window(struct sim *s, const struct handoff *fetch);
 /* Whatever is written was granted before. */

@@ -89,6 +89,21 @@ void check_S13_quiesced(struct sim *s, unsigned node, const struct handoff *fetc
     }
 }
 
+void check_P11_last_word(struct sim *s, const struct conn *conn)
+{
+    for (unsigned i = 0; i < s->world->handoff_count; i++) {
+        const struct handoff *h = handoff_at(s, (int)i);
+
+        if (h->side == CORE_FETCH && h->life == conn->life[SINK] && h->lane == conn->serial &&
+            h->transport == BY_PUSH_LIBRARY && h->grants > 0 && h->quiets == 0) {
+            FAIL(s,
+                 "the source of fetch %llu has ended in order, and did not say that it writes "
+                 "no more",
+                 ull(h->id));
+        }
+    }
+}
+
 /* By the frames that came and by what the drivers of both ends did; SIM_NEVER: by nothing. */
 static enum sim_end end_of(struct sim *s, const struct handoff *fetch)
 {

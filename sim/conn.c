@@ -90,6 +90,7 @@ void conn_close(struct sim *s, unsigned number, unsigned end, bool silent)
     c->blocked[!end] = false;
     if (c->queue[!end].count > 0 && chance(&s->world->network, 300)) {
         c->queue[!end].count = below(&s->world->network, c->queue[!end].count); /* a reset */
+        c->orderly = false;
     }
     conn_arm(s, number, !end);
 }
@@ -99,6 +100,7 @@ void conn_break(struct sim *s, unsigned number)
 {
     struct conn *c = &s->world->conn[number];
 
+    c->orderly = false;
     for (unsigned end = 0; end < 2; end++) {
         c->eof[end] = true;
         if (c->queue[end].count > 0) {
@@ -123,6 +125,7 @@ static int conn_new(struct sim *s, unsigned sink, unsigned link, unsigned life)
     c = &w->conn[i];
     c->queue[0].count = c->queue[1].count = 0;
     c->used = true;
+    c->orderly = false;
     c->node[SINK] = (uint8_t)sink;
     c->node[SOURCE] = w->life[life].node;
     c->life[SINK] = w->nodes[sink].life;
@@ -389,6 +392,9 @@ static void ended(struct sim *s, unsigned number, unsigned end)
     if (link < 0) {
         conn_close(s, number, end, false); /* it was never opened at this end */
         return;
+    }
+    if (end == SINK && c->orderly) {
+        check_P11_last_word(s, c);
     }
     sim_link_lose(s, node, (unsigned)link,
                   link_at(s, node, (unsigned)link)->up ? BATON_CAUSE_LINK_CLOSED

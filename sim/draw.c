@@ -44,7 +44,7 @@ static const char *const fault_names[SIM_FAULTS] = {
     "no-frame",      "read-fail",      "misfit",        "wrong-secret", "stale-ticket",
     "receipt-twice", "receipt-forged", "stolen-block",  "early-commit", "replay",
     "greedy-read",   "late-advance",   "near-wrap",     "few-peers",    "late-piece",
-    "write-fail",    "greedy-grant",   "false-written",
+    "write-fail",    "greedy-grant",   "false-written", "leave",
 };
 
 const char *sim_fault_name(enum sim_fault fault)
@@ -158,6 +158,16 @@ static void draw_pushes(struct sim *s, struct options *o, bool drawn)
     o->exits = chance(p, 512) && !o->ping;
 }
 
+/* One of the sources ends in order, at some time.  From a stream of its own. */
+static void draw_leave(struct sim *s, struct options *o)
+{
+    struct prng p;
+
+    prng_init(&p, mix(s->plan.seed, 7));
+    o->leaver = (uint8_t)below(&p, o->sources);
+    o->leave_us = chance(&p, 512) ? 1 + below(&p, o->offers * o->work_us) : 0;
+}
+
 void options_draw(struct sim *s)
 {
     struct options *o = &s->world->options;
@@ -197,6 +207,7 @@ void options_draw(struct sim *s)
     draw_limits(&p, o);
     draw_pushes(s, o, preset->transports == 0);
     draw_extremes(s, o);
+    draw_leave(s, o);
     if (s->plan.handoffs && s->plan.handoffs < o->offers) {
         o->offers = s->plan.handoffs;
     }

@@ -325,6 +325,24 @@ void explore_check_p8_rewrite(struct explorer *x, unsigned block)
     }
 }
 
+void explore_check_p11_last_word(struct explorer *x, const struct wire *wire)
+{
+    const struct world *w = x->w;
+    const struct core *core = core_of(x, w, wire->sink + 1);
+
+    for (unsigned i = 0; i < w->fetched[wire->sink]; i++) {
+        const struct fetch_book *f = &w->fetches[wire->sink][i];
+        uint32_t index = f->id & ((1U << CORE_INDEX_BITS) - 1);
+
+        if (f->made && !f->quiet && f->sink_life == wire->sink_life && f->wire == wire_name(wire) &&
+            core_fetches(core)[index].said > core_fetches(core)[index].begin) {
+            explore_broken(x, "P11 nobody is forgotten",
+                           "the source has ended in order, and sink %u waits for its word",
+                           wire->sink + 1);
+        }
+    }
+}
+
 void explore_check_s1_write(struct explorer *x, const struct fetch_book *f)
 {
     if (!f->made || f->debt.used) {

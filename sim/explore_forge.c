@@ -119,7 +119,10 @@ static void forge_answer(struct explorer *x, int node, uint32_t link, struct fra
         frame.quiesced.attempt++;
         must_not(x, node, link, &frame, "attempt");
         frame.quiesced.attempt--;
-        frame.quiesced.nonce++;
+        frame.quiesced.fetch_id += NO_FETCH;
+        must_not(x, node, link, &frame, "fetch");
+        frame.quiesced.fetch_id -= NO_FETCH;
+        frame.quiesced.nonce += FETCHES_MAX + 1; /* no fetch's */
         must_not(x, node, link, &frame, "nonce");
         return;
     default:

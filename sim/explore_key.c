@@ -147,13 +147,14 @@ static uint64_t key_word(const struct names *n, uint32_t link, uint32_t node)
     if (node < links) {
         return n->x->symmetric && node >= slots ? 1 + (node - slots) % SAY_SLOT_END_ : node + 1;
     }
-    node = (node - links) % (1 + core->limits.replies);
-    if (node == 0) {
-        return 0xfe;
+    node = (node - links) % (SAY_LINK_END_ + core->limits.replies);
+    if (node < SAY_LINK_END_) {
+        return 0xfd + node;
     }
-    r = &core_replies(core)[link * core->limits.replies + node - 1];
-    return pack(0xff, r->type, r->cause, r->revoked, (unsigned)(r->fetch_id >> CORE_INDEX_BITS),
-                reader_of(n->x, n->w, n->w->life[0], r->attempt));
+    r = &core_replies(core)[link * core->limits.replies + node - SAY_LINK_END_];
+    return mix(r->nonce,
+               pack(0xff, r->type, r->cause, r->revoked, (unsigned)(r->fetch_id >> CORE_INDEX_BITS),
+                    reader_of(n->x, n->w, n->w->life[0], r->attempt)));
 }
 
 static uint64_t key_link(const struct names *n, uint32_t link)
@@ -252,7 +253,8 @@ void explore_node_key(const struct explorer *x, struct world *w, int node)
 static uint64_t key_wire(const struct explorer *x, const struct world *w, const struct wire *wire)
 {
     uint64_t hash = mix(5, pack(sink_name(x, wire->sink), wire_name(wire), wire->source_life,
-                                wire->cut, wire->end[0], wire->end[1]));
+                                (unsigned)wire->cut | (unsigned)wire->orderly << 1, wire->end[0],
+                                wire->end[1]));
 
     for (int end = 0; end < 2; end++) {
         hash = mix(hash, wire->count[end]);

@@ -410,6 +410,9 @@ void explore_wire_notice(struct explorer *x, unsigned at, int end)
         explore_world_close(x, wire, end);
         return;
     }
+    if (end == SINK_END && wire->orderly && !wire->cut && wire->count[end] == 0) {
+        explore_check_p11_last_word(x, wire);
+    }
     lose(x, wire, end, dialing ? BATON_CAUSE_UNREACHABLE : BATON_CAUSE_LINK_CLOSED);
 }
 

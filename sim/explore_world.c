@@ -458,6 +458,7 @@ void explore_world_fetch_make(struct explorer *x, unsigned sink, unsigned source
     uint32_t index = free_index(core_of(x, w, (int)sink + 1)), blocks[UNITS_MAX];
     struct fetch_book *f = &w->fetches[sink][w->fetched[sink]];
     struct core_event event = {.type = CORE_EVENT_FETCH};
+    const struct wire *wire;
 
     BATON_ASSERT(w->fetched[sink] < FETCHES_MAX && index < 2);
     *f = (struct fetch_book){.made = 1,
@@ -475,6 +476,10 @@ void explore_world_fetch_make(struct explorer *x, unsigned sink, unsigned source
     event.fetch.index = index;
     event.fetch.id = f->id;
     event.fetch.link = link_to(x, sink, source_life);
+    wire = event.fetch.link == CORE_NO_LINK
+               ? NULL
+               : explore_world_wire_of(w, (int)sink + 1, event.fetch.link);
+    f->wire = wire ? wire_name(wire) : 0;
     event.fetch.offer_id = (f->plan + 1U) << CORE_INDEX_BITS | f->plan;
     event.fetch.slot = f->slot;
     event.fetch.end = event.fetch.total = r->units;
@@ -505,6 +510,21 @@ static void crash_sink(struct explorer *x, unsigned sink)
     w->dials[sink] = 0;
 }
 
+/* All is quiet at the source and all is said: to end now is to end in order. */
+static bool is_orderly(const struct explorer *x, const struct wire *wire)
+{
+    const struct core *core = core_of(x, x->w, 0);
+
+    for (uint32_t i = 0; i < core->limits.offers; i++) {
+        uint8_t state = core_offers(core)[i].state;
+
+        if (state != OFFER_FREE && state != OFFER_QUIET) {
+            return false;
+        }
+    }
+    return core_link(core, wire->link[SOURCE_END])->say.count == 0;
+}
+
 /* Bytes that a process has sent may arrive after its death; what was sent to it is lost. */
 void explore_world_crash(struct explorer *x, int node)
 {
@@ -517,6 +537,7 @@ void explore_world_crash(struct explorer *x, int node)
             continue;
         }
         if (node == 0 && wire->end[SOURCE_END] == END_UP) {
+            wire->orderly = is_orderly(x, wire);
             explore_world_close(x, wire, SOURCE_END);
         } else if (node == wire->sink + 1 && wire->sink_life == w->life[node] &&
                    wire->end[SINK_END] == END_UP) {

@@ -79,6 +79,7 @@ enum wire_end {
 struct wire {
     uint8_t used, sink, sink_life, source_life;
     uint8_t dial, cut;
+    uint8_t orderly; /* its source had drained and said all when it ended */
     uint8_t end[2];  /* enum wire_end */
     uint8_t link[2]; /* its index in the core of that end; NOBODY */
     uint8_t wants[2];
@@ -147,6 +148,7 @@ struct fetch_book {
     struct debt debt;
     uint32_t id;
     uint8_t made, sink_life, source_life, plan, slot;
+    uint8_t wire; /* that it began on, by name */
     uint8_t outcome, quiet, forgotten;
     uint8_t torn;               /* it read something while it had no lease */
     uint8_t content[UNITS_MAX]; /* what lies in its blocks */
@@ -340,6 +342,8 @@ bool explore_frame_is_late(const struct explorer *x, const struct world *w, int 
 void explore_check_p5_inert(struct explorer *x, int node, const struct frame *frame);
 void explore_check_s14_twice(struct explorer *x, int node, const struct core_event *event);
 void explore_check_step(struct explorer *x);
+/* A sink learns that its source has ended in order: it waits for no word of it any more. */
+void explore_check_p11_last_word(struct explorer *x, const struct wire *wire);
 /* In a state in which nothing happens by itself. */
 void explore_check_p11_rest(struct explorer *x, const struct world *w);
 /* All is over: everybody was told, nothing is lent. */

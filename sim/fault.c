@@ -161,6 +161,7 @@ static bool on_conn(struct sim *s, enum sim_fault kind, unsigned number, uint64_
     } else {
         /* Nothing that either end sends arrives, and that end sees its connection end. */
         c->lost[other] = true;
+        c->orderly = false;
         c->eof[gone] = true;
         c->queue[gone].count = 0;
         conn_arm(s, number, gone);

@@ -85,7 +85,7 @@ static void out_push(struct sim *s, unsigned node, const struct frame *frame,
     } else if (frame->type == FRAME_QUIESCED) {
         h = fetch_of_peer(s, life, frame->quiesced.fetch_id);
         if (h && handoff_at(s, h->offer)->life == s->world->nodes[node].life &&
-            frame->quiesced.attempt == h->attempt) {
+            frame->quiesced.attempt == h->leased) {
             check_S13_quiesced(s, node, h);
             h->quiesced_said = true;
         }
@@ -255,9 +255,10 @@ static void in_push(struct sim *s, unsigned node, unsigned link, const struct fr
         if (written && frame->written.attempt == h->attempt) {
             h->written = (uint32_t)frame->written.end;
         }
-        h->quiesced_heard = h->quiesced_heard || (!written && h->quiesced_said &&
-                                                  frame->quiesced.attempt == h->attempt &&
-                                                  frame->quiesced.nonce == h->nonce);
+        h->quiesced_heard =
+            h->quiesced_heard ||
+            (!written && h->quiesced_said && frame->quiesced.attempt == h->attempt &&
+             (frame->quiesced.nonce == 0 || frame->quiesced.nonce == h->nonce));
     }
     apply(s, node, link, frame, BATON_CAUSE_NONE, false, false);
 }
@@ -345,7 +346,10 @@ static bool forged_drain(struct sim *s, unsigned node, unsigned link, struct fra
     } else if (own && wrong) {
         ret_frame->quiesced.attempt += 1000;
     } else if (own) {
-        ret_frame->quiesced.nonce ^= UINT64_C(1) << below(&s->world->fault, 64);
+        ret_frame->quiesced.nonce ^= UINT64_C(2) << below(&s->world->fault, 63);
+    }
+    if (ret_frame->type == FRAME_QUIESCED && (wrong || !own) && chance(&s->world->push, 512)) {
+        ret_frame->quiesced.nonce = 0; /* as if unasked */
     }
     return true;
 }

@@ -57,13 +57,14 @@ enum sim_fault {
     SIM_WRITE_FAIL, /* a source can not write */
     SIM_GREEDY_GRANT,  /* a sink grants what is not there yet, or out of order */
     SIM_FALSE_WRITTEN, /* a source says that it wrote what it was not granted */
+    SIM_LEAVE,         /* an engine ends in order, in a process that lives on */
     SIM_FAULTS,
 };
 
 /* How the fetches became quiet that a card of their source wrote to, or may have written to. */
 enum sim_end {
     SIM_WRITTEN,  /* all that was granted was said to have landed */
-    SIM_QUIESCED, /* the source was asked */
+    SIM_QUIESCED, /* the source said so, asked or not */
     SIM_FENCED,   /* the sink closed its way in */
     SIM_EXITED,   /* the source's process had ended, and the card was of it */
     SIM_NEVER,    /* the source is dead or unreachable, and nothing is known: in quarantine */

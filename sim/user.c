@@ -136,7 +136,7 @@ static struct handoff *handoff_new(struct sim *s, unsigned node, enum core_side 
     while (index < limit && n->table[side][index] >= 0) {
         index++;
     }
-    if (index == limit || w->handoff_count == HANDOFFS_MAX) {
+    if (index == limit || n->leaving || w->handoff_count == HANDOFFS_MAX) {
         return NULL;
     }
     h = &w->handoff[w->handoff_count];
@@ -401,7 +401,7 @@ void user_cancel(struct sim *s, struct handoff *h, baton_cancel_scope scope)
                           : scope == BATON_CANCEL_OFFER ? SIM_CANCEL_REQUEST
                                                         : SIM_CANCEL_FETCH;
 
-    if (s->world->closing) {
+    if (s->world->closing || s->world->nodes[h->node].leaving) {
         if (h->outcomes > 0) {
             return;
         }

@@ -147,6 +147,9 @@ static void dispatch_node(struct sim *s, const struct event *e)
     case EV_FETCH:
         user_fetch(s, e);
         return;
+    case EV_LEAVE:
+        leave_begin(s, e->node);
+        return;
     default:
         dispatch_handoff(s, e);
     }
@@ -211,6 +214,7 @@ void world_dispatch(struct sim *s)
         }
         if (w->nodes[e.node].alive) {
             node_settle(s, e.node);
+            leave_if_drained(s, e.node);
         }
     }
 }
@@ -284,6 +288,9 @@ static void world_init(struct sim *s)
     w->offers_left = w->options.offers;
     PUSH(s, 0, .type = EV_WORK);
     PUSH(s, around(&w->fault, w->options.fault_us), .type = EV_FAULT);
+    if (w->options.leave_us > 0) {
+        PUSH(s, w->options.leave_us, .type = EV_LEAVE, .node = w->options.leaver);
+    }
 }
 
 static void run(struct sim *s)

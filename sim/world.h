@@ -82,6 +82,7 @@ enum event_type {
     EV_CANCEL,     /* node, handoff a, scope c */
     EV_RETIRE,     /* node, handoff a */
     EV_RELEASE,    /* node, handoff a: its user is done with the blocks */
+    EV_LEAVE,      /* node: its engine is to end */
 };
 
 struct event {
@@ -192,6 +193,7 @@ struct conn {
     uint8_t node[2], life[2]; /* life of the source: as the sink's ticket says */
     int16_t link[2];          /* -1: closed, or not open yet */
     bool closed[2], eof[2], lost[2], armed[2], blocked[2];
+    bool orderly; /* the source said all that it had to say, nothing of that is lost, and closed */
     uint32_t serial;
     uint64_t dial, due[2], bulk_due[2], stall_until;
     struct queue queue[2]; /* on the way to that end */
@@ -219,6 +221,7 @@ struct serve {
 
 struct node {
     bool alive, paused, outside; /* outside: not of those that are healed */
+    bool leaving;                /* closed: it ends when all is quiet */
     uint8_t life, done_windows, done_serves, asks;
     uint64_t resume_at, clog_until, clock_at, dials;
     int64_t clock_offset, clock_highest; /* highest: that the offset ever was */
@@ -245,6 +248,8 @@ struct options {
     bool fences;  /* a sink can close the ways in that a card has */
     bool exits;   /* cards are processes: what they write ends with them, and a sink sees that */
     uint8_t wrap_bits; /* near whose end numbers begin; 0: they begin at 1 */
+    uint8_t leaver;    /* a source that ends in order */
+    uint64_t leave_us; /* when; 0: never */
     uint32_t fault_us, work_us, delay_us, move_us; /* mean times */
     uint32_t strike, cancel, retry;                /* of 1024 */
     uint32_t stall_compute;                        /* of 1024 */
@@ -452,6 +457,12 @@ void fault_next(struct sim *s);
 void fault_strike(struct sim *s, const struct event *event);
 void fault_stage(struct sim *s, struct handoff *h);
 void fault_struck(struct sim *s, unsigned node);
+
+/* ---- leave.c ---- */
+/* The node's engine closes. */
+void leave_begin(struct sim *s, unsigned node);
+/* One that has closed is gone as soon as all is quiet. */
+void leave_if_drained(struct sim *s, unsigned node);
 
 /* ---- heal.c ---- */
 /* A source stops, and stays so. */

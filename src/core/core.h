@@ -103,7 +103,7 @@ struct core_event_fetch {
     uint8_t secret[ID_BYTES];
     uint64_t begin, end; /* the wanted bytes of the offer's plan */
     bool push;           /* the source is asked to write what is granted to it */
-    uint64_t nonce;      /* push: of QUIESCE; nobody can guess it */
+    uint64_t nonce;      /* push: of QUIESCE; nobody can guess it; not 0 */
     uint64_t total;      /* of the offer, as its ticket says */
     uint32_t opening_ms, bytes_ms, progress_ms, commit_ms, whole_ms;
 };

@@ -442,6 +442,7 @@ static void event_fetch(struct core *core, const struct core_event *event, uint6
     BATON_ASSERT((e->id & (BIT(CORE_INDEX_BITS) - 1)) == e->index);
     BATON_ASSERT(f->state == FETCH_FREE && e->id > f->id); /* S5: never used twice */
     BATON_ASSERT(e->begin <= e->end && e->end <= e->total);
+    BATON_ASSERT(BATON_IMPLIES(e->push, e->nonce != 0)); /* 0: QUIESCED that nobody asked for */
     *f = (struct fetch){.id = e->id,
                         .offer_id = e->offer_id,
                         .begin = e->begin,

@@ -243,6 +243,7 @@ static void slot_revoke(struct core *core, uint32_t index, uint32_t s, baton_cau
         if (tell && !BATON_SABOTAGE(SKIP_LEASE)) {
             slot_say(core, number, SAY_ENDED, out);
         }
+        push_lease_over(core, number, t->link, out);
     }
 }
 
@@ -294,6 +295,7 @@ void lease_end(struct core *core, uint32_t index, uint32_t s, baton_cause tell, 
     t->cause = (uint8_t)tell;
     if (tell != BATON_CAUSE_NONE) {
         slot_say(core, number, SAY_ENDED, out);
+        push_lease_over(core, number, t->link, out);
     } else {
         slot_unlink(core, number);
     }

@@ -8,6 +8,8 @@
  *   fetch has ended  --QUIESCE-->          the lease ends, no more SERVEs
  *   quiet              <--QUIESCED--       the last SERVE is over
  *
+ *   lease has ended    <--ENDED, QUIESCED  the same, unasked: of a lease that ends without a commit
+ *
  * Where the sink's own code stores the bytes (tcp), it knows of its windows by itself: WRITTEN and
  * QUIESCE are never said.  Where the source stores them (`remote`), an ended fetch is quiet when
  * all that was granted was WRITTEN, when the source is QUIESCED, or by a proof from outside; until
@@ -16,6 +18,11 @@
  * QUIESCED can not be too early: GRANTs came before QUIESCE on the same link, those of an older
  * link were dropped with it, and a slot is not leased anew while a push of its last lease is under
  * way.  So a source that does not know the attempt any more writes nothing for it.
+ *
+ * Unasked, with the nonce 0, it is said so that a sink need not wait for a source that will not be
+ * there to answer; it can not be too early either.  It is said once the lease has ended and its
+ * last SERVE is over.  A GRANT that is still on its way then names an attempt that no slot is
+ * leased to, and never will be again, since attempts only grow: it is inert whenever it comes.
  */
 #include "core/fetch.h"
 #include "core/offer.h"
@@ -190,7 +197,8 @@ void push_fetch_frame(struct core *core, const struct core_event *event, uint64_
         core->counts.late++;
     } else if (written && (f->state == FETCH_READING || f->state == FETCH_DRAINING)) {
         frame_written(core, index, event, now_us, out);
-    } else if (!written && f->state == FETCH_DRAINING && f->nonce == frame->quiesced.nonce) {
+    } else if (!written && f->state == FETCH_DRAINING &&
+               (frame->quiesced.nonce == 0 || frame->quiesced.nonce == f->nonce)) {
         drained(core, index, BATON_PROOF_PEER_DRAIN, out);
     } else {
         core->counts.late++;
@@ -265,6 +273,31 @@ static void frame_grant(struct core *core, const struct core_event *event, struc
     action->serve.push = true;
 }
 
+/* QUIESCED is to be said on this link, as soon as the pushes are over. */
+static void promise(struct core *core, uint32_t number, uint32_t link, uint64_t nonce,
+                    struct core_actions *out)
+{
+    struct slot *t = &core_slots(core)[number];
+
+    if (t->link == ILIST_NONE) {
+        t->link = link;
+        ilist_push(&core_link(core, link)->slots, core_slot_on_link(core), number);
+    }
+    BATON_ASSERT(t->link == link); /* its older link was closed first */
+    t->nonce = nonce;
+    t->quiesce = t->pushes > 0;
+    if (!t->quiesce) {
+        slot_say(core, number, SAY_QUIESCED, out);
+    }
+}
+
+void push_lease_over(struct core *core, uint32_t number, uint32_t link, struct core_actions *out)
+{
+    if (core_slots(core)[number].remote) {
+        promise(core, number, link, 0, out);
+    }
+}
+
 static void frame_quiesce(struct core *core, const struct core_event *event, uint64_t now_us,
                           struct core_actions *out)
 {
@@ -285,18 +318,12 @@ static void frame_quiesce(struct core *core, const struct core_event *event, uin
     if (t && t->state == SLOT_LEASED) {
         lease_end(core, index, q->slot, BATON_CAUSE_NONE, now_us, out);
     }
-    if (!t || t->pushes == 0) {
+    if (!t || (t->pushes == 0 && !say_has(core, say_of_slot(core, number, SAY_QUIESCED)))) {
         taken = say_reply(core, event->link, &reply, out);
         BATON_ASSERT(taken); /* core_link_reads() was true */
         return;
     }
-    if (t->link == ILIST_NONE) {
-        t->link = event->link;
-        ilist_push(&core_link(core, t->link)->slots, core_slot_on_link(core), number);
-    }
-    BATON_ASSERT(t->link == event->link); /* its older link was closed first */
-    t->quiesce = true;
-    t->nonce = q->nonce;
+    promise(core, number, event->link, q->nonce, out);
 }
 
 void push_offer_frame(struct core *core, const struct core_event *event, uint64_t now_us,

@@ -22,7 +22,7 @@ static void refuse(struct core *core, uint32_t link, uint64_t fetch_id, baton_ca
 /*
  * The slot is to be leased anew while the last words of its former lease still wait for a slow
  * link: they move to the link's replies.  A link that has not even room for it is closed,
- * which says the same to all of its readers.
+ * which says the same to all of its readers; but not for a word that nobody has asked for.
  */
 static void displace(struct core *core, uint32_t number, struct core_actions *out)
 {
@@ -40,7 +40,7 @@ static void displace(struct core *core, uint32_t number, struct core_actions *ou
     }
     slot_unlink(core, number);
     if ((ends && !say_reply(core, link, &ended, out)) ||
-        (quiesces && !say_reply(core, link, &quiesced, out))) {
+        (quiesces && !say_reply(core, link, &quiesced, out) && t->nonce != 0)) {
         link_close(core, link, BATON_CAUSE_LINK_SILENT, out);
     }
 }
@@ -201,6 +201,7 @@ static void frame_cancel(struct core *core, const struct core_event *event, uint
                   now_us, out);
     } else if (holder) {
         lease_end(core, index, c->slot, BATON_CAUSE_NONE, now_us, out);
+        push_lease_over(core, slot_number(core, index, c->slot), event->link, out);
     } else {
         core->counts.late++;
     }

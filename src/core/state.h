@@ -79,10 +79,10 @@ struct slot {
     uint8_t cause;              /* REVOKED: why.  ENDED is to be said: why */
     bool exported;              /* the lease's holder may read the memory without our code */
     bool push, remote;          /* this side writes; it stores into the sink's memory itself */
-    bool quiesce;               /* QUIESCE waits for the pushes to be over */
+    bool quiesce;               /* QUIESCED waits for the pushes to be over */
     uint32_t pushes;            /* under way, of this lease or of the last one */
     uint64_t granted, written;  /* plan bytes below: may be written; are */
-    uint64_t nonce;             /* of QUIESCE */
+    uint64_t nonce;             /* of QUIESCE; 0: nobody asked */
     uint8_t peer[ID_BYTES];     /* the incarnation of the lease's holder, or of the last one's */
     uint8_t secret[ID_BYTES];
 };
@@ -268,6 +268,8 @@ void push_served(struct core *core, uint32_t index, const struct core_event *eve
                  struct core_actions *out);
 bool push_slot_builds(const struct core *core, uint32_t number, enum say_slot what,
                       struct frame *ret_frame);
+/* A lease ended without a commit, and its link stands: say QUIESCED there, of a remote push. */
+void push_lease_over(struct core *core, uint32_t number, uint32_t link, struct core_actions *out);
 /* Sink: WRITTEN, QUIESCED, a proof. */
 void push_fetch_frame(struct core *core, const struct core_event *event, uint64_t now_us,
                       struct core_actions *out);

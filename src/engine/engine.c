@@ -393,8 +393,18 @@ static void stop_thread(baton_engine *engine)
     }
 }
 
+/*
+ * What is to be said is written first, as far as sockets and rings take it: a sink that is to know
+ * that a push is over can ask nobody afterwards.
+ */
 static void drop_links(baton_engine *engine)
 {
+    for (uint32_t i = 0; i < engine->links_used; i++) {
+        if (engine->links[i].up) {
+            link_wants(engine, i);
+        }
+    }
+    link_flush_all(engine);
     for (uint32_t i = 0; i < engine->links_used; i++) {
         if (engine->links[i].core_knows) {
             link_lose(&engine->links[i], BATON_CAUSE_CLOSING);

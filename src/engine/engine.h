@@ -145,20 +145,20 @@ struct baton_handoff {
     struct core_event_fetch fetch;
     struct ticket ticket;
     uint32_t first_block;
-    unsigned transports_wanted;            /* wire bits */
-    uint32_t *remote;                      /* the offer's blocks at the source; set with ACCEPT */
-    bool accepted;                         /* driver only */
-    uint64_t granted;                      /* driver only: plan bytes below it, when pushed */
-    uint64_t attempt;                      /* driver only */
-    struct engine_link *link;              /* driver only; of another life, if its serial is not */
-    uint64_t link_serial;                  /* driver only */
-    bool fenced;                           /* driver only: nixl: that link's end here is gone, */
-    bool exit_proves;                      /* and the end of the source proves the rest */
-    bool quiesced;                         /* driver only: the source has said so, before that */
-    const struct transport_region *region; /* driver only */
-    uint32_t peer_region;                  /* driver only: the offer's, as REGION names it */
-    unsigned transport;                    /* driver only: index into engine->transports */
-    atomic_bool doubted;                   /* its doubt was told, and quiet is not proven */
+    unsigned transports_wanted;   /* wire bits */
+    uint32_t *remote;             /* the offer's blocks at the source; set with ACCEPT */
+    bool accepted;                /* driver only */
+    uint64_t granted;             /* driver only: plan bytes below it, when pushed */
+    uint64_t attempt;             /* driver only */
+    struct engine_link *link;     /* driver only; of another life, if its serial is not */
+    uint64_t link_serial;         /* driver only */
+    bool fenced;                  /* driver only: nixl: that link's end here is gone, */
+    bool exit_proves;             /* and the end of the source proves the rest */
+    bool quiesced;                /* driver only: the source has said so, before that */
+    struct engine_region *region; /* driver only; one reference */
+    uint32_t peer_region;         /* driver only: the offer's, as REGION names it */
+    unsigned transport;           /* driver only: index into engine->transports */
+    atomic_bool doubted;          /* its doubt was told, and quiet is not proven */
 };
 
 /* A connection that has not said who it is, or the control connection of a link. */
@@ -186,11 +186,15 @@ struct connection {
     bool ring_broken;    /* the peer wrote a position that can not be */
 };
 
-/* Memory of a peer.  One that was replaced stays as long as its link. */
+/*
+ * Memory of a peer.  Driver only.  One reference each: its place in the link, until another takes
+ * it or the link is released; a fetch that reads from it, and a landing in it, until they are
+ * forgotten, which is after their last window.
+ */
 struct engine_region {
     struct transport_region region; /* first: windows know only this */
     bool usable;
-    struct engine_region *next; /* replaced */
+    unsigned refs;
 };
 
 /* The engine's half of a core link.  Driver only. */
@@ -226,8 +230,6 @@ struct engine_link {
     unsigned endpoint;    /* the one being tried */
     baton_cause rejected; /* why an endpoint that answered did not want us; NONE */
     struct engine_region *region[BATON_POOLS_MAX]; /* by id modulo BATON_POOLS_MAX */
-    struct engine_region *replaced; /* fetches that are not over may still name them */
-    unsigned replaced_count;
     /* Source: the regions that the peer was told of, by pool; UINT32_MAX: none. */
     uint32_t told[BATON_POOLS_MAX];
 };
@@ -458,6 +460,9 @@ void link_close_transports(struct engine_link *link);
 void link_init(struct engine_link *link, baton_engine *engine, uint32_t number);
 /* Decode and apply what was read. */
 void link_digest(struct engine_link *link);
+/* NULL is nothing. */
+struct engine_region *region_ref(struct engine_region *region);
+void region_unref(struct engine_region *region);
 
 /* rings.c: links of one host, through shared memory. */
 /* Sink: makes the memory; returns a descriptor to send with HELLO, the caller's; -1: there is none.

@@ -139,7 +139,7 @@ static bool out_commit(struct engine_link *link, const struct frame *frame,
 
     /* The last load of every mover comes before the commit (DESIGN.md, section 4.1). */
     atomic_thread_fence(memory_order_seq_cst);
-    return !(h->region && h->region->process && poll(&exited, 1, 0) == 1) &&
+    return !(h->region && h->region->region.process && poll(&exited, 1, 0) == 1) &&
            connection_add(&link->control, frame, -1);
 }
 
@@ -256,7 +256,7 @@ static baton_cause pick_transport(struct engine_link *link, struct baton_handoff
                                   uint32_t region)
 {
     baton_engine *engine = link->engine;
-    const struct engine_region *known = link->region[region % BATON_POOLS_MAX];
+    struct engine_region *known = link->region[region % BATON_POOLS_MAX];
 
     for (unsigned i = 0; i < engine->transport_count; i++) {
         uint32_t bit = engine->transports[i].ops->bit;
@@ -268,7 +268,7 @@ static baton_cause pick_transport(struct engine_link *link, struct baton_handoff
         }
         h->transport = i;
         h->peer_region = region;
-        h->region = bit == WIRE_TRANSPORT_SHM && !h->fetch.push ? &known->region : NULL;
+        h->region = bit == WIRE_TRANSPORT_SHM && !h->fetch.push ? region_ref(known) : NULL;
         return BATON_CAUSE_NONE;
     }
     return BATON_CAUSE_TRANSPORT;
@@ -285,7 +285,7 @@ static baton_cause accept_misfit(struct engine_link *link, const struct frame *f
     if (cause) {
         return cause;
     }
-    region = h->region;
+    region = h->region ? &h->region->region : NULL;
     if (region) {
         limit = region->length / region->block_bytes;
     }
@@ -412,8 +412,7 @@ static bool in_region(struct engine_link *link, const struct frame *frame)
     }
 
     if ((!link->sink && r->kind != REGION_MEMFD) || !link->control.is_unix ||
-        (r->kind == REGION_MEMFD && fd < 0) ||
-        (*place && ((*place)->region.id >= r->region || link->replaced_count == BATON_POOLS_MAX))) {
+        (r->kind == REGION_MEMFD && fd < 0) || (*place && (*place)->region.id >= r->region)) {
         if (fd >= 0) {
             close(fd);
         }
@@ -434,12 +433,8 @@ static bool in_region(struct engine_link *link, const struct frame *frame)
     }
     region->usable = err == BATON_OK;
     region->region.id = r->region;
-    if (*place) {
-        (*place)->next = link->replaced;
-        link->replaced = *place;
-        link->replaced_count++;
-    }
-    *place = region;
+    region_unref(*place);
+    *place = region_ref(region);
     return true;
 }
 

@@ -176,7 +176,9 @@ static void hello(struct connection *c, const struct frame_hello *h, size_t used
         reject(c, BATON_CAUSE_INCARNATION, "the ticket is of an earlier life of this engine");
         return;
     }
-    if (atomic_load(&engine->closing)) {
+    /* Until it has drained, a sink may have to ask whether a push is over; of work none is taken.
+     */
+    if (atomic_load(&engine->closing) && atomic_load(&engine->active) == 0) {
         reject(c, BATON_CAUSE_CLOSING, "this engine is closing");
         return;
     }

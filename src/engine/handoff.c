@@ -20,9 +20,6 @@ void handoff_ref(struct baton_handoff *h)
 
 void handoff_free(struct baton_handoff *h)
 {
-    for (uint32_t slot = 0; slot < BATON_READERS_MAX; slot++) {
-        landing_forget(h, slot);
-    }
     pthread_mutex_destroy(&h->aux_lock);
     free(h->aux);
     free(h->blocks);
@@ -236,6 +233,12 @@ void handoff_forget(baton_engine *engine, enum core_side side, uint32_t index)
 {
     struct baton_handoff *h = engine->table[side][index];
 
+    /* On the driver's thread: regions are its own. */
+    for (uint32_t slot = 0; slot < BATON_READERS_MAX; slot++) {
+        landing_forget(h, slot);
+    }
+    region_unref(h->region);
+    h->region = NULL;
     index_give_back(h);
     handoff_unref(h);
 }

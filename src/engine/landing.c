@@ -17,9 +17,9 @@
 
 /* The sink's blocks of one lease.  Windows use it until their slot can be leased anew. */
 struct landing {
-    unsigned transport;                    /* index into engine->transports */
-    const struct transport_region *region; /* shm only */
-    uint32_t sink_region;                  /* nixl: as REGION names it, which may have to come */
+    unsigned transport;           /* index into engine->transports */
+    struct engine_region *region; /* shm only; one reference */
+    uint32_t sink_region;         /* nixl: as REGION names it, which may have to come */
     struct plan plan;
     uint64_t begin; /* plan bytes: the sink named no block before */
     uint64_t fetch_id, attempt;
@@ -29,15 +29,23 @@ struct landing {
 };
 
 /* The pool that the frame names, if this side can write there. */
-static const struct transport_region *landing_region(const struct engine_link *link,
-                                                     const struct frame_open *open)
+static struct engine_region *landing_region(const struct engine_link *link,
+                                            const struct frame_open *open)
 {
-    const struct engine_region *known = link->region[open->region % BATON_POOLS_MAX];
+    struct engine_region *known = link->region[open->region % BATON_POOLS_MAX];
 
     return known && known->usable && known->region.id == open->region &&
                    known->region.block_bytes == open->block_bytes
-               ? &known->region
+               ? known
                : NULL;
+}
+
+static void landing_free(struct landing *landing)
+{
+    if (landing) {
+        region_unref(landing->region);
+    }
+    free(landing);
 }
 
 baton_cause landing_open(struct engine_link *link, const struct frame *frame,
@@ -45,7 +53,7 @@ baton_cause landing_open(struct engine_link *link, const struct frame *frame,
 {
     const struct frame_open *open = &frame->open;
     bool shm = open->transports == WIRE_TRANSPORT_SHM;
-    const struct transport_region *region = shm ? landing_region(link, open) : NULL;
+    struct engine_region *region = shm ? landing_region(link, open) : NULL;
     uint32_t end = open->first_block + open->block_count;
     struct landing *landing;
 
@@ -57,13 +65,13 @@ baton_cause landing_open(struct engine_link *link, const struct frame *frame,
         return BATON_CAUSE_TRANSPORT;
     }
     if (!runs_decode(frame->payload, frame->payload_length, open->block_count,
-                     region ? region->length / region->block_bytes : UINT32_MAX,
+                     region ? region->region.length / region->region.block_bytes : UINT32_MAX,
                      landing->sink + open->first_block)) {
-        free(landing);
+        landing_free(landing);
         return BATON_CAUSE_LAYOUT;
     }
     landing->transport = transport_index(link->engine, shm ? &transport_shm : &transport_nixl);
-    landing->region = region;
+    landing->region = region ? region_ref(region) : NULL;
     landing->sink_region = open->region;
     landing->begin = open->first_block * open->block_bytes;
     landing->fetch_id = open->fetch_id;
@@ -84,7 +92,7 @@ void landing_opened(baton_engine *engine, struct baton_handoff *h, uint32_t slot
 
     engine->landing_spare = NULL;
     if (!landing || !attempt) {
-        free(landing);
+        landing_free(landing);
         return;
     }
     landing_forget(h, slot);
@@ -101,7 +109,7 @@ void landing_forget(struct baton_handoff *h, uint32_t slot)
 {
     /* A slot is leased anew, or forgotten, only after its pushes. */
     BATON_ASSERT(!h->landing[slot] || !h->landing[slot]->first);
-    free(h->landing[slot]);
+    landing_free(h->landing[slot]);
     h->landing[slot] = NULL;
 }
 
@@ -121,7 +129,7 @@ void landing_start(baton_engine *engine, const struct core_action *a)
     struct landing *landing = h->landing[a->slot];
     struct engine_link *link = &engine->links[a->link];
     struct engine_window *w = engine->push_spare;
-    const struct transport_region *region = landing->region;
+    const struct engine_region *region = landing->region;
     const struct transport_ops *ops = engine->transports[landing->transport].ops;
 
     BATON_ASSERT(w && landing->fetch_id == a->serve.fetch_id);
@@ -130,8 +138,8 @@ void landing_start(baton_engine *engine, const struct core_action *a)
     w->window = (struct transport_window){
         .link = window_link(link, landing->transport),
         .plan = &landing->plan,
-        .sink_base = region ? (unsigned char *)(uintptr_t)region->map : NULL,
-        .region = region,
+        .sink_base = region ? (unsigned char *)(uintptr_t)region->region.map : NULL,
+        .region = region ? &region->region : NULL,
         .source_base = h->pool->memory,
         .memory = h->pool->shared,
         .peer_region = landing->sink_region,

@@ -513,8 +513,19 @@ void link_close_transports(struct engine_link *link)
     }
 }
 
-static void region_free(struct engine_region *region)
+struct engine_region *region_ref(struct engine_region *region)
 {
+    if (region) {
+        region->refs++;
+    }
+    return region;
+}
+
+void region_unref(struct engine_region *region)
+{
+    if (!region || --region->refs > 0) {
+        return;
+    }
     if (region->usable) {
         region_unmap(&region->region);
     }
@@ -532,7 +543,7 @@ void link_init(struct engine_link *link, baton_engine *engine, uint32_t number)
 
 /*
  * The record can be used again once the core, the transports and the flush list have let go of it:
- * nobody reads through its regions, nobody looks at its pidfd, and no list leads to it.
+ * nobody looks at its pidfd, and no list leads to it.  Its regions stay for who names them.
  */
 void link_released(struct engine_link *link)
 {
@@ -541,15 +552,7 @@ void link_released(struct engine_link *link)
         return;
     }
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
-        if (link->region[i]) {
-            region_free(link->region[i]);
-        }
-    }
-    while (link->replaced) {
-        struct engine_region *region = link->replaced;
-
-        link->replaced = region->next;
-        region_free(region);
+        region_unref(link->region[i]);
     }
     if (link->peer_exit.fd >= 0) {
         close(link->peer_exit.fd);

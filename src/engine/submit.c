@@ -348,6 +348,7 @@ static baton_err fetch_fill(struct baton_handoff *h, const struct baton_fetch_ar
     if (h->fetch.push && !engine_random(h->engine, &h->fetch.nonce, sizeof(h->fetch.nonce))) {
         return error_set(ret_error, BATON_ESYSTEM, "getrandom failed");
     }
+    h->fetch.nonce |= 1; /* 0 is of a QUIESCED that nobody asked for */
     return BATON_OK;
 }
 

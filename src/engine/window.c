@@ -294,7 +294,7 @@ void window_start(baton_engine *engine, const struct core_action *a)
     w->window = (struct transport_window){.link = link,
                                           .plan = &h->plan,
                                           .sink_base = h->pool->memory,
-                                          .region = h->region,
+                                          .region = h->region ? &h->region->region : NULL,
                                           .memory = h->pool->shared,
                                           .peer_region = h->peer_region,
                                           .stop = &h->stop,
@@ -329,7 +329,8 @@ static bool let_run(baton_engine *engine, struct baton_handoff *h)
         if (!w->busy || w->orphan || w->window.fetch_id != h->id || !told) {
             continue;
         }
-        handoff_ref(h); /* never dropped: the window goes on using its plan */
+        handoff_ref(h); /* never dropped: the window goes on using its plan, and the region */
+        region_ref(h->region);
         w->orphan = true;
         engine->windows_free = told->next;
         told->window = w->window;

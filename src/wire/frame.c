@@ -346,7 +346,10 @@ static const char *check_quiesce(const struct frame *frame)
     if (frame->quiesce.slot >= BATON_READERS_MAX) {
         return "QUIESCE: the slot is out of range";
     }
-    return frame->quiesce.attempt ? NULL : "QUIESCE: the attempt is 0";
+    if (!frame->quiesce.attempt) {
+        return "QUIESCE: the attempt is 0";
+    }
+    return frame->quiesce.nonce ? NULL : "QUIESCE: the nonce is 0";
 }
 
 static const char *check_nothing(const struct frame *frame)

@@ -334,3 +334,48 @@ TEST(an_idle_link_makes_room)
     raw_close(&raw);
     pair_close(&pair);
 }
+
+static void ask_unknown(struct raw_link *raw)
+{
+    struct frame f = {.type = FRAME_QUIESCE, .quiesce = {1, 2, 3, .nonce = 99}};
+
+    CHECK(raw_say(raw, &f) && raw_hear(raw, &f));
+    CHECK(f.type == FRAME_QUIESCED && f.quiesced.nonce == 99 && f.quiesced.attempt == 3);
+    f = raw_open(7);
+    CHECK(raw_say(raw, &f) && raw_hear(raw, &f) && f.type == FRAME_REFUSED);
+    CHECK(f.refused.cause == BATON_CAUSE_GONE);
+}
+
+/* An engine that closes, and waits for the source of a fetch of its own: a sink in doubt of *it*
+ * finds it and has its answer, and no work is taken.  Once it has drained, nobody gets in. */
+TEST(a_closing_engine_is_asked_until_it_has_drained)
+{
+    struct pair_setup setup = {.kind = plain_shm,
+                               .source.progress = BATON_PROGRESS_CALLER,
+                               .source.window_bytes = PAIR_BLOCK_BYTES,
+                               .sink.window_bytes = PAIR_BLOCK_BYTES};
+    struct end offer = {0}, fetch = {0};
+    struct raw_link raw;
+    struct pair pair;
+
+    pair_open(&pair, &setup);
+    CHECK(offer_start(&pair, &offer, END_BLOCKS_MAX, CONTENT, NULL) == BATON_OK);
+    CHECK(fetch_start(&pair, &fetch, &offer.ticket, END_BLOCKS_MAX,
+                      &(struct baton_fetch_args){.mode = BATON_PUSH}) == BATON_OK);
+    CHECK(end_wait_landed(&fetch, PAIR_BLOCK_BYTES));
+    pair.source_frozen = true;
+    baton_engine_close(pair.sink);
+    CHECK(end_wait_outcome(&fetch) && fetch.result.outcome == BATON_CANCELLED);
+    CHECK(baton_engine_drain(pair.sink, 1) == BATON_ETIMEOUT);
+    CHECK(raw_dial_rings(&raw, pair.sink));
+    ask_unknown(&raw);
+    raw_close(&raw);
+    pair.source_frozen = false;
+    end_finish(&fetch);
+    CHECK(baton_engine_drain(pair.sink, PAIR_WAIT_MS) == BATON_OK);
+    CHECK(!raw_dial_rings(&raw, pair.sink));
+    raw_close(&raw);
+    baton_handoff_cancel(offer.handoff, BATON_CANCEL_OFFER);
+    end_finish(&offer);
+    pair_close(&pair);
+}

@@ -291,6 +291,15 @@ static void close_engine(struct pair *pair, baton_engine *engine)
     }
 }
 
+void pair_renew_source(struct pair *pair, const struct pair_setup *setup)
+{
+    CHECK_ON(pair, !pair->source_memory);
+    baton_engine_close(pair->source);
+    close_engine(pair, pair->source);
+    pair->source = open_engine(pair, setup->kind, setup->source);
+    pair->source_pool = open_pool(pair, pair->source, setup->pool_flags, &pair->source_memory);
+}
+
 void pair_close(struct pair *pair)
 {
     struct baton_pool_stats source = pool_stats(pair->source_pool);

@@ -91,6 +91,9 @@ struct pair_setup {
 void pair_open(struct pair *pair, const struct pair_setup *setup);
 /* Everything must have been finished: drains, checks that all blocks are free, and destroys. */
 void pair_close(struct pair *pair);
+/* The source is drained, destroyed, and another takes its place; the sink is not driven.  Not of
+ * wrapped memory. */
+void pair_renew_source(struct pair *pair, const struct pair_setup *setup);
 /* Drives what the caller drives, until `done(arg)`, called under the lock, holds. */
 bool pair_until(struct pair *pair, bool (*done)(const void *arg), const void *arg);
 /* Says on which kind a check failed. */

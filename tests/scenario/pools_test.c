@@ -3,6 +3,7 @@
  */
 #include "scenario/pair.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Every block is in exactly one count, at each step of a handoff. */
@@ -50,6 +51,72 @@ TEST(late_bytes_are_found)
     CHECK(baton_pool_destroy(pool, NULL) == BATON_EBUSY);
     CHECK(baton_pool_free(pool, blocks, 4, NULL) == BATON_OK);
     CHECK(baton_pool_destroy(pool, NULL) == BATON_OK);
+    pair_close(&pair);
+}
+
+/* How often a memfd of a pool is mapped in this process. */
+static unsigned pools_mapped(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    unsigned count = 0;
+
+    while (CHECK(maps) && fgets(line, sizeof(line), maps)) {
+        count += strstr(line, "memfd:baton-pool") != NULL;
+    }
+    fclose(maps);
+    return count;
+}
+
+static baton_pool *pool_new(baton_engine *engine)
+{
+    struct baton_pool_options options = {
+        .size = sizeof(options), .block_bytes = PAIR_BLOCK_BYTES, .block_count = 2};
+    baton_pool *pool = NULL;
+
+    CHECK(baton_pool_create(engine, &options, &pool, NULL) == BATON_OK);
+    return pool;
+}
+
+/* One handoff between two pools of its own, which are destroyed then. */
+static void hand_over_once(struct pair *pair, baton_mode mode, uint64_t content)
+{
+    baton_pool *pools[] = {pair->source_pool, pair->sink_pool};
+    const struct baton_fetch_args args = {.mode = mode};
+    struct end offer = {0}, fetch = {0};
+
+    pair->source_pool = pool_new(pair->source);
+    pair->sink_pool = pool_new(pair->sink);
+    CHECK(offer_start(pair, &offer, 2, content, NULL) == BATON_OK);
+    CHECK(fetch_start(pair, &fetch, &offer.ticket, 2, &args) == BATON_OK);
+    end_retire(&fetch);
+    CHECK(fetch.result.outcome == BATON_COMPLETED && end_holds(&fetch, content, 0));
+    end_drop(&fetch);
+    end_finish(&offer);
+    CHECK(baton_pool_destroy(pair->source_pool, NULL) == BATON_OK);
+    CHECK(baton_pool_destroy(pair->sink_pool, NULL) == BATON_OK);
+    pair->source_pool = pools[0];
+    pair->sink_pool = pools[1];
+}
+
+/* Pool after pool is destroyed and made anew on one link, read from and pushed into: the link
+ * stays, and a peer maps no more of them than there are places. */
+TEST(pools_come_and_go_on_one_link)
+{
+    static char text[65536];
+    unsigned mapped = 0;
+    struct pair pair;
+
+    pair_open(&pair, &(struct pair_setup){.kind = plain_shm});
+    for (unsigned i = 0; i < 200; i++) {
+        hand_over_once(&pair, i % 2 ? BATON_PUSH : BATON_PULL, i);
+        if (i == 3) {
+            mapped = pools_mapped();
+        }
+    }
+    CHECK(mapped > 0 && pools_mapped() <= mapped);
+    CHECK(baton_engine_stats_json(pair.sink, text, sizeof(text)) < sizeof(text));
+    CHECK(strstr(text, "\"links_made\": 1,"));
     pair_close(&pair);
 }
 

@@ -314,3 +314,109 @@ TEST(failed_push_ends_the_lease)
     CHECK(slot.stage == BATON_STAGE_OFFERED);
     offered_end(&o);
 }
+
+static void tell_cancel(const struct offered *o, baton_cancel_scope scope)
+{
+    struct frame f = {.type = FRAME_CANCEL,
+                      .cancel = {.offer_id = o->offer->id,
+                                 .fetch_id = 5,
+                                 .attempt = o->attempt,
+                                 .scope = (uint8_t)scope,
+                                 .cause = BATON_CAUSE_CANCEL}};
+
+    world_secret(o->offer, 0, f.cancel.secret);
+    world_tell(o->w, o->wire, &f, BATON_CAUSE_NONE);
+}
+
+enum ending { BY_SOURCE, BY_CLOCK, BY_SINK, BY_REQUEST, ENDINGS };
+
+static void end_lease(const struct offered *o, unsigned how)
+{
+    if (how == BY_SOURCE) {
+        world_cancel(o->w, o->offer, BATON_CANCEL_OFFER);
+    } else if (how == BY_CLOCK) {
+        world_after_ms(o->w, LEASE_MS);
+    } else {
+        tell_cancel(o, how == BY_SINK ? BATON_CANCEL_ATTEMPT : BATON_CANCEL_OFFER);
+    }
+}
+
+/* However the lease ends, but by a commit: that the pushes are over is said without being asked,
+ * after ENDED and after the last of them; what was granted on the way there is not served. */
+TEST(over_is_said_unasked)
+{
+    for (unsigned how = 0; how < ENDINGS; how++) {
+        for (unsigned pushes = 0; pushes < 2; pushes++) {
+            struct offered o = offered_make(UINT64_MAX);
+            struct frame f;
+
+            if (pushes > 0) {
+                tell_grant(&o, 0, 40);
+            }
+            end_lease(&o, how);
+            tell_grant(&o, pushes ? 40 : 0, 40);
+            CHECK(o.w->nodes[0].serves_count == pushes);
+            if (how < BY_SINK) {
+                CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_ENDED);
+            }
+            if (pushes > 0) {
+                CHECK(!world_said(o.w, o.wire, &f));
+                serve_ends(&o);
+            }
+            CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_QUIESCED);
+            CHECK(f.quiesced.fetch_id == 5 && f.quiesced.attempt == o.attempt);
+            CHECK(f.quiesced.nonce == 0 && !world_said(o.w, o.wire, &f));
+            offered_end(&o);
+        }
+    }
+}
+
+/* The question comes while the word waits, for a push or for its link: one answer, to it. */
+TEST(a_question_makes_it_an_answer)
+{
+    for (unsigned held = 0; held < 2; held++) {
+        struct offered o = offered_make(UINT64_MAX);
+        struct frame f;
+
+        tell_grant(&o, 0, 40);
+        if (held) {
+            serve_ends(&o);
+            CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_WRITTEN);
+        }
+        tell_cancel(&o, BATON_CANCEL_ATTEMPT);
+        tell_quiesce(&o, o.wire, o.attempt, NONCE);
+        if (!held) {
+            serve_ends(&o);
+        }
+        CHECK(world_said(o.w, o.wire, &f) && f.type == FRAME_QUIESCED);
+        CHECK(f.quiesced.nonce == NONCE && !world_said(o.w, o.wire, &f));
+        offered_end(&o);
+    }
+}
+
+/* A word that nobody has asked for, and no room for it when another reader gets the slot: it goes,
+ * and its slow link stays. */
+TEST(unasked_without_room_is_dropped)
+{
+    struct offered o = offered_make(UINT64_MAX);
+    int wire = world_puppet_sink(o.w, 0, PEER + 1, 1);
+    struct core_counts counts;
+    struct frame f;
+
+    world_hold(o.w, o.wire, WORLD_SOURCE, true);
+    world_after_ms(o.w, LEASE_MS);
+    for (uint64_t fetch = 20; core_link_reads(o.w->nodes[0].core, 0); fetch++) {
+        o.offer->id += 1 << CORE_INDEX_BITS;
+        tell_open(o.w, o.wire, o.offer, fetch); /* GONE */
+        o.offer->id -= 1 << CORE_INDEX_BITS;
+    }
+    tell_open(o.w, wire, o.offer, 6);
+    world_counts(o.w, 0, &counts);
+    CHECK(counts.leases == 2 && counts.links_lost == 0);
+    world_hold(o.w, o.wire, WORLD_SOURCE, false);
+    while (world_said(o.w, o.wire, &f)) {
+        CHECK(f.type != FRAME_QUIESCED);
+    }
+    o.wire = wire;
+    offered_end(&o);
+}

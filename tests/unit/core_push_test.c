@@ -188,6 +188,28 @@ TEST(written_beyond_the_grant_closes_the_link)
     }
 }
 
+/* The source's word on that attempt is as good when nobody has asked; but not before the end. */
+TEST(quiet_by_quiesced_unasked)
+{
+    struct stage s = stage_make();
+
+    CHECK(said(&s).type == FRAME_GRANT);
+    quiesced(&s, 9, 0);
+    CHECK(s.fetch->outcomes == 0);
+    world_tell(s.w, s.wire,
+               &(struct frame){
+                   .type = FRAME_ENDED,
+                   .ended = {.fetch_id = s.fetch->id, .attempt = 9, .cause = BATON_CAUSE_CLOSING}},
+               BATON_CAUSE_NONE);
+    CHECK(s.fetch->outcome == BATON_PEER_CANCELLED && s.fetch->quiets == 0);
+    quiesced(&s, 8, 0);
+    CHECK(s.fetch->quiets == 0);
+    quiesced(&s, 9, 0);
+    CHECK(s.fetch->quiets == 1 && s.fetch->proof == BATON_PROOF_PEER_DRAIN);
+    CHECK(s.fetch->landed == 40); /* that was granted */
+    stage_end(&s);
+}
+
 /* The link is lost: doubt, until the same incarnation answers over a new one. */
 TEST(quiesce_is_said_on_each_new_link)
 {

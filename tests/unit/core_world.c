@@ -186,7 +186,7 @@ struct world_handoff *world_fetch(struct world *w, int node, struct world_handof
     event.fetch.total = offer ? offer->total : options->total;
     event.fetch.end = options->end ? options->end : event.fetch.total;
     event.fetch.push = h->push = options->push;
-    event.fetch.nonce = options->nonce;
+    event.fetch.nonce = options->nonce ? options->nonce : 1;
     event.fetch.opening_ms = options->opening_ms;
     event.fetch.bytes_ms = options->bytes_ms;
     event.fetch.progress_ms = options->progress_ms;

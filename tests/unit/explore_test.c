@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* The number of states is part of what the world is: a change of it has to be understood. */
-#define TINY_STATES 7867
+#define TINY_STATES 7937
 
 static bool explore(const char *world, struct explore_result *ret_result)
 {

@@ -381,6 +381,7 @@ static const struct patch patches[] = {
     {FRAME_GRANT, 32, 8, UINT64_MAX - 0x3132333435363738 + 1, FRAME_BAD},
     {FRAME_GRANT, 40, 4, BATON_READERS_MAX, FRAME_BAD},
     {FRAME_QUIESCE, 16, 8, 0, FRAME_BAD}, /* attempt */
+    {FRAME_QUIESCE, 24, 8, 0, FRAME_BAD}, /* nonce */
     {FRAME_QUIESCE, 32, 4, BATON_READERS_MAX, FRAME_BAD},
 };
 

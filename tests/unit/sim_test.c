@@ -151,18 +151,22 @@ TEST(a_card_that_writes_ends_by_every_proof)
     sim_destroy(s);
 }
 
-/* A driver that takes the death of the source for a proof: a piece that lands afterwards is seen.
- */
+/* A driver that takes the death of the source for a proof: that is seen in each seed in which it
+ * does, and a piece that lands afterwards, too. */
 TEST(a_card_outlives_its_source_and_is_seen)
 {
     struct sim *s = sim_create();
     struct sim_plan plan = {.world = "push-library", .break_proof = true};
-    struct sim_result r = {.failed = false};
+    unsigned late = 0;
 
-    for (uint64_t seed = 1; seed <= FEW && !r.failed; seed++) {
+    for (uint64_t seed = 1; seed <= FEW && late == 0; seed++) {
+        struct sim_result r;
+
         plan.seed = seed;
         sim_run(s, &plan, &r);
+        late += r.failed && strcmp(r.checker, "S13_all_lanes") == 0;
+        CHECK(!r.failed || late || strcmp(r.checker, "P10_proof") == 0);
     }
-    CHECK(r.failed && strcmp(r.checker, "S13_all_lanes") == 0);
+    CHECK(late > 0);
     sim_destroy(s);
 }
