@@ -147,6 +147,7 @@ typedef enum baton_cause {
     BATON_CAUSE_LINK_CLOSED, /* LINK_LOST: the connection ended */
     BATON_CAUSE_LINK_SILENT, /* LINK_LOST: no answer within link_timeout_ms */
     BATON_CAUSE_PROTOCOL,    /* LINK_LOST: the peer sent something that the protocol forbids */
+    BATON_CAUSE_FENCED,      /* LINK_LOST: this side closed the link because of on_doubt */
     BATON_CAUSE_COUNT_,
 } baton_cause;
 
@@ -616,8 +617,9 @@ struct baton_fetch_args {
  * Errors: BATON_ETICKET; BATON_EINVAL (blocks, ranges, transport, a push that no transport can do,
  * a layout or block size that is not the ticket's); BATON_EBUSY, a block is in another handoff;
  * BATON_ELIMIT (fetches_max; a place is free again soon after on_quiet, when the last frame has
- * left); BATON_ECLOSED; BATON_ENOMEM; BATON_ESYSTEM. On error nothing was started and no notice
- * will come.
+ * left; or quarantine_bytes_max or quarantine_percent_max, for this peer, until the on_quiet of
+ * enough of what it holds in doubt); BATON_ECLOSED; BATON_ENOMEM; BATON_ESYSTEM. On error nothing
+ * was started and no notice will come.
  */
 BATON_API BATON_MUST_USE baton_err baton_fetch(baton_engine *engine,
                                                const struct baton_fetch_args *args,

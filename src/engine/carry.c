@@ -77,6 +77,7 @@ static void carry_outcome(baton_engine *engine, const struct core_action *a)
     pool_quarantine(h->pool->book, &h->loan, h->outcome_us);
     pthread_mutex_unlock(&h->pool->lock);
     count_outcome(engine, h);
+    quarantine_begin(h);
     atomic_store(&h->decided, true);
     notice_give(h, BATON_NOTICE_OUTCOME);
     if (BATON_SABOTAGE(DOUBLE_OUTCOME) && h->notices.on_outcome) {
@@ -152,6 +153,7 @@ static void carry_quiet(baton_engine *engine, const struct core_action *a)
     pthread_mutex_lock(&h->pool->lock);
     pool_unquarantine(h->pool->book, &h->loan);
     pthread_mutex_unlock(&h->pool->lock);
+    quarantine_end(h); /* before the notice, which may fetch again */
     count_quiet(engine, h, r->time_ns);
     notice_give(h, BATON_NOTICE_QUIET);
     if (atomic_fetch_sub(&engine->active, 1) == 1) {
@@ -170,6 +172,7 @@ static void carry_doubt(baton_engine *engine, const struct core_action *a)
                "handoff %llu is not quiet %u ms after its outcome (%s): its blocks are in "
                "quarantine",
                (unsigned long long)h->id, engine->options.doubt_ms, baton_cause_name(a->cause));
+    quarantine_doubt(h);
     notice_give(h, BATON_NOTICE_DOUBT);
 }
 

@@ -259,6 +259,7 @@ static void engine_init(baton_engine *engine)
     engine->epoll_fd = engine->wake_fd = engine->timer_fd = engine->completion_fd = -1;
     engine->stats.watch.fd = -1;
     engine->notices_last = &engine->notices_first;
+    engine->unproven_last = &engine->unproven;
     pthread_mutex_init(&engine->table_lock, NULL);
     pthread_mutex_init(&engine->notices_lock, NULL);
     pthread_mutex_init(&engine->stats_lock, NULL);

@@ -129,6 +129,8 @@ struct baton_handoff {
     struct notice notice[NOTICES];
     uint64_t outcome_us;      /* driver only */
     unsigned transports_used; /* driver only: wire bits */
+    /* Driver only: its place in engine->unproven; NULL: it has none. */
+    struct baton_handoff *unproven_next, **unproven_at;
 
     /* Offer. */
     struct core_event_offer offer;
@@ -148,14 +150,15 @@ struct baton_handoff {
     bool accepted;                         /* driver only */
     uint64_t granted;                      /* driver only: plan bytes below it, when pushed */
     uint64_t attempt;                      /* driver only */
-    struct engine_link *link;              /* driver only; NULL once lost */
-    uint64_t link_serial;                  /* driver only: of that link; stays */
+    struct engine_link *link;              /* driver only; of another life, if its serial is not */
+    uint64_t link_serial;                  /* driver only */
     bool fenced;                           /* driver only: nixl: that link's end here is gone, */
     bool exit_proves;                      /* and the end of the source proves the rest */
     bool quiesced;                         /* driver only: the source has said so, before that */
     const struct transport_region *region; /* driver only */
     uint32_t peer_region;                  /* driver only: the offer's, as REGION names it */
     unsigned transport;                    /* driver only: index into engine->transports */
+    atomic_bool doubted;                   /* its doubt was told, and quiet is not proven */
 };
 
 /* A connection that has not said who it is, or the control connection of a link. */
@@ -227,7 +230,6 @@ struct engine_link {
     unsigned replaced_count;
     /* Source: the regions that the peer was told of, by pool; UINT32_MAX: none. */
     uint32_t told[BATON_POOLS_MAX];
-    uint32_t shared[BATON_POOLS_MAX]; /* the same, of nixl */
 };
 
 struct engine_window {
@@ -260,6 +262,7 @@ struct engine_counts {
     uint64_t cancels_won;
     uint64_t receipts[BATON_PROOF_COUNT_];
     uint64_t doubts;
+    uint64_t links_fenced, peers_killed; /* because of on_doubt */
     uint64_t bytes_landed, bytes_useful, bytes_wasted, bytes_served;
     uint64_t frames_in, frames_out;
     uint64_t links_rejected;
@@ -330,7 +333,8 @@ struct baton_engine {
     struct doubt *doubts;
     struct transport_serve *serves_done, **serves_last; /* the same */
     struct transport_serve *serve_spare;
-    struct engine_counts counts; /* others see a copy: stats.c */
+    struct baton_handoff *unproven, **unproven_last; /* that on_doubt waits for, oldest first */
+    struct engine_counts counts;                     /* others see a copy: stats.c */
 
     pthread_mutex_t table_lock; /* protects pools, the two tables, the free indices, serial */
     baton_pool *pools[BATON_POOLS_MAX];
@@ -341,6 +345,7 @@ struct baton_engine {
     uint32_t regions;          /* how many pools there ever were */
     atomic_uint checked_pools; /* with BATON_POOL_CHECK */
     atomic_uint active;        /* handoffs that are not quiet */
+    atomic_uint doubted;       /* fetches that are */
     atomic_uint user_refs;     /* all handoffs' */
     atomic_uint_fast64_t cancels_requested, retired;
 
@@ -411,7 +416,7 @@ void serve_refuse(baton_engine *engine, const struct core_action *action);
 void serve_stop(baton_engine *engine, const struct core_action *action);
 void serve_free(struct transport_serve *serve);
 struct transport_link *window_link(struct engine_link *link, unsigned transport);
-/* Make the pool reachable to the link's peer, by nixl. */
+/* Make the pool reachable to the link's peer by nixl: it is to be used soon. */
 void window_share(struct engine_link *link, baton_pool *pool);
 /* Where it is in engine->transports; it must be there. */
 unsigned transport_index(const baton_engine *engine, const struct transport_ops *ops);
@@ -434,13 +439,30 @@ bool landing_fenced(void *engine, uint64_t serial, baton_proof proof, bool exit_
 /* Sink: whether the source's QUIESCED is to be told to the core: the bytes that a library sent over
  * an older link may still be on their way. */
 bool landing_quiesced(const struct engine_link *link, const struct frame *frame);
+/* Of the pushes of that slot that are under way; NULL: there are none. */
+struct engine_link *landing_link(const struct baton_handoff *h, uint32_t slot);
 /* Sink: a fetch whose source is to write into our pool itself. */
 bool landing_wanted(const struct baton_handoff *h);
 /* An OPEN that names our blocks; a link that is lost; its source, who may still write. */
 bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h);
 void doubt_begin(struct engine_link *link);
 void doubt_tick(baton_engine *engine, uint64_t now_us);
+/* The process of such a source: its pidfd, borrowed, and its number.  -1: not known. */
+int doubt_process(const baton_engine *engine, const uint8_t incarnation[ID_BYTES], pid_t *ret_pid);
 void landing_fini(baton_engine *engine);
+
+/* quarantine.c: what waits for its proof.  It begins with an outcome, and ends with quiet. */
+void quarantine_begin(struct baton_handoff *handoff);
+/* The doubt is about to be told. */
+void quarantine_doubt(struct baton_handoff *handoff);
+void quarantine_end(struct baton_handoff *handoff);
+/* Do what on_doubt says, to whom it is due. */
+void quarantine_tick(baton_engine *engine, uint64_t now_us);
+/* When the next is; CORE_NEVER: none. */
+uint64_t quarantine_due(const baton_engine *engine);
+/* BATON_ELIMIT: that peer holds too much in doubt for a fetch into this pool.  Any thread. */
+baton_err quarantine_check(baton_engine *engine, const baton_pool *pool,
+                           const uint8_t peer[ID_BYTES], struct baton_error *ret_error);
 
 /* link.c: control connections that stand. */
 void connection_init(struct connection *connection, baton_engine *engine);

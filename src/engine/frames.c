@@ -96,7 +96,7 @@ static bool out_accept(struct engine_link *link, struct frame *frame, struct bat
             !out_region(link, h->pool)) {
             return false;
         }
-        if (how & WIRE_TRANSPORT_NIXL && link->shared[h->pool->number] != h->pool->region) {
+        if (how & WIRE_TRANSPORT_NIXL) {
             window_share(link, h->pool);
         }
     }
@@ -307,7 +307,6 @@ static void in_accept(struct engine_link *link, const struct frame *frame)
     if (h && !h->accepted) {
         misfit = accept_misfit(link, frame, h);
         h->attempt = frame->accept.attempt;
-        h->link_serial = link->serial;
         h->accepted = true;
     }
     apply(link, frame, misfit, false, remote);

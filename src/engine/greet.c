@@ -78,6 +78,7 @@ static struct engine_link *unused_link(baton_engine *engine)
 
         if (!link->used) {
             link->used = true;
+            link->serial = ++engine->links_made;
             engine->links_used = i < engine->links_used ? engine->links_used : i + 1;
             link->core_knows = true; /* from the event on that follows */
             return link;

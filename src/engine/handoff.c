@@ -255,6 +255,9 @@ void handoff_start(struct baton_handoff *h)
     }
     engine->counts.fetches++;
     h->link = greet_link(engine, &h->ticket);
+    if (h->link) {
+        h->link_serial = h->link->serial;
+    }
     event.type = CORE_EVENT_FETCH;
     event.fetch = h->fetch;
     event.fetch.link = h->link ? h->link->number : CORE_NO_LINK;

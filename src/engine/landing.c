@@ -186,12 +186,20 @@ void landing_done(baton_engine *engine, struct engine_window *w)
     }
 }
 
+struct engine_link *landing_link(const struct baton_handoff *h, uint32_t slot)
+{
+    const struct landing *landing = h->landing[slot];
+
+    return landing && landing->first ? &h->engine->links[landing->first->window.engine_link] : NULL;
+}
+
 /* ---- the sink ---- */
 
 /* A source that may write into our pools, and whose link was lost.  Its process is watched, and it
  * is dialled again and again, until nothing is in doubt. */
 struct doubt {
     struct transport_fd exit; /* a pidfd; fd -1: it has ended, or can not be watched */
+    pid_t pid;                /* of the same process */
     baton_engine *engine;
     struct ticket ticket;
     bool in_process;  /* if the source writes by a library, that is in its own process */
@@ -230,9 +238,7 @@ bool landing_out(struct engine_link *link, struct frame *frame, const struct bat
 
     link->pushed = true;
     if (h->transports_wanted == WIRE_TRANSPORT_NIXL) {
-        if (link->shared[pool->number] != pool->region) {
-            window_share(link, pool);
-        }
+        window_share(link, pool);
     } else if (!region_out(link, pool)) {
         return false;
     }
@@ -381,6 +387,7 @@ void doubt_begin(struct engine_link *link)
     doubt = calloc(1, sizeof(*doubt));
     if (doubt) {
         *doubt = (struct doubt){.exit = {.fd = fd, .ready = source_exited},
+                                .pid = link->control.pid,
                                 .engine = link->engine,
                                 .ticket = link->ticket,
                                 .in_process = link->peer_transports & WIRE_NIXL_IN_PROCESS,
@@ -395,6 +402,17 @@ void doubt_begin(struct engine_link *link)
     if (fd >= 0) {
         close(fd);
     }
+}
+
+int doubt_process(const baton_engine *engine, const uint8_t incarnation[ID_BYTES], pid_t *ret_pid)
+{
+    for (const struct doubt *doubt = engine->doubts; doubt; doubt = doubt->next) {
+        if (memcmp(doubt->ticket.incarnation, incarnation, ID_BYTES) == 0) {
+            *ret_pid = doubt->pid;
+            return doubt->exit.fd;
+        }
+    }
+    return -1;
 }
 
 static void doubt_free(struct doubt *doubt)

@@ -329,7 +329,6 @@ void link_up(struct engine_link *link)
     struct connection *c = &link->control;
 
     link->up = true;
-    link->serial = ++link->engine->links_made;
     link->made_us = clock_now_us();
     /* Room for all that is small: no memory is needed to say that a handoff was cancelled. */
     if (!grow(&c->out, &c->out_room, c->out_length, ENGINE_WRITE_BYTES + FRAME_FIXED_BYTES_MAX)) {
@@ -525,7 +524,7 @@ void link_init(struct engine_link *link, baton_engine *engine, uint32_t number)
 {
     *link = (struct engine_link){.engine = engine, .number = number, .peer_exit.fd = -1};
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
-        link->told[i] = link->shared[i] = UINT32_MAX;
+        link->told[i] = UINT32_MAX;
     }
     connection_init(&link->control, engine);
 }

@@ -257,8 +257,9 @@ static bool needs_tick(const baton_engine *engine)
 
 static uint64_t next_deadline(const baton_engine *engine)
 {
-    uint64_t due = core_deadline(engine->core);
+    uint64_t due = core_deadline(engine->core), act = quarantine_due(engine);
 
+    due = act < due ? act : due;
     return needs_tick(engine) && engine->next_tick_us < due ? engine->next_tick_us : due;
 }
 
@@ -408,6 +409,8 @@ void loop_step(baton_engine *engine, int timeout_ms)
     rings_poll(engine);
     busy = progress(engine);
     engine_apply(engine, &time_passes);
+    /* After all that was read: a peer whose word is here is left alone. */
+    quarantine_tick(engine, clock_now_us());
     tick(engine, clock_now_us());
     link_flush_all(engine);
     if (atomic_load(&engine->fd_taken)) {

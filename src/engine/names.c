@@ -74,6 +74,7 @@ const char *baton_cause_name(baton_cause cause)
         [BATON_CAUSE_LINK_CLOSED] = "link_closed",
         [BATON_CAUSE_LINK_SILENT] = "link_silent",
         [BATON_CAUSE_PROTOCOL] = "protocol",
+        [BATON_CAUSE_FENCED] = "fenced",
     };
 
     return NAME_OF(names, cause);

@@ -56,6 +56,8 @@ static baton_err check_options(const struct baton_engine_options *o, struct bato
         {"transports_count", o->transports_count, 0, ENGINE_TRANSPORTS},
         {"progress", (uint64_t)o->progress, 0, BATON_PROGRESS_CALLER},
         {"link", (uint64_t)o->link, 0, BATON_LINK_SOCKET},
+        {"host", (uint64_t)o->host, 0, BATON_HOST_HELPER},
+        {"on_doubt", (uint64_t)o->on_doubt, 0, BATON_ON_DOUBT_KILL_LOCAL_PEER},
         {"movers", (uint64_t)o->movers, 0, BATON_MOVERS_MAX},
         {"offers_max", o->offers_max, 1, BATON_HANDOFFS_MAX},
         {"fetches_max", o->fetches_max, 1, BATON_HANDOFFS_MAX},
@@ -66,6 +68,8 @@ static baton_err check_options(const struct baton_engine_options *o, struct bato
         {"attempts_max", o->attempts_max, 1, 1U << 30},
         {"link_timeout_ms", o->link_timeout_ms, 1, 86400000},
         {"spin_us", (uint64_t)o->spin_us, 0, ENGINE_SPIN_US_MAX},
+        {"helpers_max", o->helpers_max, 1, BATON_LINKS_MAX},
+        {"quarantine_percent_max", o->quarantine_percent_max, 1, 100},
     };
 
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
@@ -110,6 +114,8 @@ baton_err options_copy(struct baton_engine_options *ret_options,
     o.attempts_max = or_default(o.attempts_max, 64);
     o.link_timeout_ms = or_default(o.link_timeout_ms, 5000);
     o.doubt_ms = or_default(o.doubt_ms, 100);
+    o.on_doubt_ms = or_default(o.on_doubt_ms, 1000);
+    o.quarantine_percent_max = or_default(o.quarantine_percent_max, 50);
     o.helpers_max = or_default(o.helpers_max, 16);
     o.spin_us = o.spin_us == 0 ? 100 : o.spin_us == -1 ? 0 : o.spin_us;
     *ret_options = o;

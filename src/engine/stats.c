@@ -176,6 +176,8 @@ static void add_counters(struct text *t, baton_engine *engine)
     close_with(t, "}, ");
     add_number(t, "retired", atomic_load(&engine->retired));
     add_number(t, "doubts", c->doubts);
+    add_number(t, "links_fenced", c->links_fenced);
+    add_number(t, "peers_killed", c->peers_killed);
     add_number(t, "bytes_landed", c->bytes_landed);
     add_number(t, "bytes_useful", c->bytes_useful);
     add_number(t, "bytes_wasted", c->bytes_wasted);

@@ -360,7 +360,8 @@ baton_err baton_fetch(baton_engine *engine, const struct baton_fetch_args *args,
 
     if (err || (err = wanted_transports(engine, args->transport, &transports, ret_error)) ||
         (args->mode == BATON_PUSH &&
-         (err = push_transports(&ticket, args->pool, &transports, ret_error)))) {
+         (err = push_transports(&ticket, args->pool, &transports, ret_error))) ||
+        (err = quarantine_check(engine, args->pool, ticket.incarnation, ret_error))) {
         return err;
     }
     h = handoff_create(engine, CORE_FETCH, args->pool, args->blocks, (uint32_t)args->block_count,

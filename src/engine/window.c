@@ -274,7 +274,6 @@ void window_share(struct engine_link *link, baton_pool *pool)
     struct transport_link *t = window_link(link, nixl);
 
     if (t) {
-        link->shared[pool->number] = pool->region;
         link->engine->transports[nixl].ops->share(t, pool->shared);
     } else {
         link_broken(link->engine, link->number, "nixl can not be used");

@@ -38,9 +38,15 @@
 
 /* ---- windows ---- */
 
+/* What a window's `own` is used for. */
+enum {
+    MOVES, /* posted and not over */
+    WAITS, /* it is in `waiting` */
+};
+
 static unsigned window_moves(const struct transport_window *window)
 {
-    return (unsigned)window->own[0];
+    return (unsigned)window->own[MOVES];
 }
 
 /* Nothing more of it is posted; it goes back once what was posted is over. */
@@ -79,6 +85,7 @@ static void stop_waiting(struct transport_link *link, const uint64_t *fetch_id)
         if (fetch_id && window->fetch_id != *fetch_id) {
             window_list_push(&kept, window);
         } else {
+            window->own[WAITS] = 0;
             window_end(window, TRANSPORT_ABORTED);
         }
     }
@@ -115,13 +122,13 @@ static void move_over(struct move *move, enum transport_status status, baton_pro
     move->port->moves--;
     link->moves--;
     *move = (struct move){0};
-    BATON_ASSERT(window->own[0] > 0);
-    window->own[0]--;
+    BATON_ASSERT(window->own[MOVES] > 0);
+    window->own[MOVES]--;
     if (status != TRANSPORT_OK && window->status == TRANSPORT_OK) {
         window->status = status;
     }
     /* One that has not been posted wholly is in `waiting`. */
-    if (window_moves(window) == 0 && !window->own[1]) {
+    if (window_moves(window) == 0 && !window->own[WAITS]) {
         window_list_push(&link->transport->returning, window);
     }
 }
@@ -209,7 +216,7 @@ static bool post_piece(struct transport_window *window, struct port *port,
         return false;
     }
     *move = (struct move){.window = window, .port = port, .length = bytes};
-    window->own[0]++;
+    window->own[MOVES]++;
     port->moves++;
     link->moves++;
     return true;
@@ -241,7 +248,7 @@ static bool pump_first(struct transport_link *link)
     }
     if (status != TRANSPORT_OK || window->cursor.offset == window->cursor.end) {
         window_list_pop(&link->waiting);
-        window->own[1] = 0;
+        window->own[WAITS] = 0;
         window_end(window, status);
     }
     return true;
@@ -499,7 +506,7 @@ static void nixl_post(struct transport_window *window)
     link->windows++;
     window->landed = 0;
     window->status = TRANSPORT_OK;
-    window->own[1] = 1;
+    window->own[WAITS] = 1;
     plan_cursor_init(&window->cursor, window->plan, window->offset, window->length);
     window_list_push(&link->waiting, window);
     nixl_pump(link);
@@ -533,7 +540,7 @@ static bool nixl_learn(struct transport_link *link, uint32_t region, uint64_t by
 
     if (length <= DESCRIPTOR_HEAD_BYTES ||
         length > DESCRIPTOR_HEAD_BYTES + NIXL_DESCRIPTOR_BYTES_MAX || at[0] != DESCRIPTOR_VERSION ||
-        bytes_get_u64(at + 8) > UINT64_MAX - bytes || (*place && (*place)->region >= region)) {
+        bytes_get_u64(at + 8) > UINT64_MAX - bytes || (*place && (*place)->region > region)) {
         return false;
     }
     length -= DESCRIPTOR_HEAD_BYTES;
@@ -550,6 +557,10 @@ static bool nixl_learn(struct transport_link *link, uint32_t region, uint64_t by
     memcpy(remote->descriptor, at + DESCRIPTOR_HEAD_BYTES, length);
     free(*place);
     *place = remote;
+    for (struct port *port = link->ports; port; port = port->next) {
+        port->met[region % BATON_POOLS_MAX] =
+            NO_REGION; /* it may be another end of the same pool */
+    }
     nixl_pump(link);
     return true;
 }

@@ -52,7 +52,8 @@ struct port {
     struct nixl_host *host;
     uint32_t number;
     enum port_state state;
-    bool wanted;               /* the peer is to know it */
+    bool wanted;               /* the peer is to know it, */
+    bool told;                 /* and does */
     unsigned moves;            /* posted and not over */
     unsigned char *descriptor; /* for the peer; NULL until it is open */
     size_t descriptor_length;

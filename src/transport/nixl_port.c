@@ -102,6 +102,7 @@ static struct port *port_open(struct transport_link *link, struct transport_memo
         nixl_link_break(link, "nixl: no memory");
         return NULL;
     }
+    atomic_store(&memory->drop, false);
     memset(port->met, 0xff, sizeof(port->met));
     port->link = link;
     port->memory = transport_memory_ref(memory);
@@ -133,14 +134,21 @@ struct port *nixl_port_find(const struct transport *transport, uint32_t number)
     return NULL;
 }
 
-/* The peer is told of a port once: exposure is recorded before. */
+/* The peer is told of a port once.  Later, its worker is woken, since bytes are about to come. */
 void nixl_port_share(struct port *port)
 {
+    const struct nixl_message message = {.type = NIXL_WAKE, .port = port->number};
     struct transport_link *link = port->link;
 
-    if (port->wanted && port->descriptor && !link->closed) {
-        port->wanted = false;
-        link->shares = true;
+    if (!port->wanted || !port->descriptor || link->closed) {
+        return;
+    }
+    port->wanted = false;
+    if (port->told) {
+        nixl_host_send(port->host, &message, NULL, 0, -1); /* else it looks by itself, soon */
+    } else {
+        port->told = true;
+        link->shares = true; /* before the peer can know */
         link->transport->host.shared(link->transport->host.arg, link->number, port->memory,
                                      port->descriptor, port->descriptor_length);
     }

@@ -445,6 +445,8 @@ static void obey(struct worker *w, const struct nixl_message *message, const uns
             port_meet(w, port, message, bytes, length);
         }
         return;
+    case NIXL_WAKE:
+        return; /* that it came is all */
     default:
         if (port) {
             move_begin(w, port, message, (const struct nixl_span *)(const void *)bytes,

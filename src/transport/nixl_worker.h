@@ -29,6 +29,7 @@ enum nixl_message_type {
     NIXL_OPEN = 1, /* make a port.  A descriptor comes with it when `base` is 0: map it */
     NIXL_MEET,     /* a port is to know a peer's port; bytes: its descriptor */
     NIXL_MOVE,     /* bytes: spans */
+    NIXL_WAKE,     /* look again at once for a while: the peer is about to move */
     NIXL_CLOSE,    /* destroy the port, with all that goes on */
     /* From the worker. */
     NIXL_OPENED, /* `base`: where the pool is there; bytes: the descriptor, or why it failed */

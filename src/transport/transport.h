@@ -236,9 +236,9 @@ struct transport_ops {
                        uint64_t attempt);
 
     /*
-     * Libraries only; else NULL.  share(): make `memory` reachable to the peer, if it is not yet;
-     * host->shared() tells, soon or later, or the link breaks.  learn(): the peer's descriptor of
-     * its region; false: it is none.
+     * Libraries only; else NULL.  share(): `memory` is to be reachable to the peer, and soon to be
+     * reached; the first time host->shared() tells, soon or later, or the link breaks.  learn():
+     * the peer's descriptor of its region; false: it is none.
      */
     void (*share)(struct transport_link *link, struct transport_memory *memory);
     bool (*learn)(struct transport_link *link, uint32_t region, uint64_t bytes,

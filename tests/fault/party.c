@@ -186,6 +186,23 @@ void party_fetch(struct party *party, unsigned handoff, const struct party_ticke
     tell(party, &(struct party_order){.verb = PARTY_FETCH, .handoff = handoff, .ticket = *ticket});
 }
 
+void party_fetch_timed(struct party *party, unsigned handoff, const struct party_ticket *ticket,
+                       uint32_t progress_timeout_ms)
+{
+    tell(party, &(struct party_order){.verb = PARTY_FETCH,
+                                      .handoff = handoff,
+                                      .number = progress_timeout_ms,
+                                      .ticket = *ticket});
+}
+
+void party_fetch_refused(struct party *party, unsigned handoff, const struct party_ticket *ticket,
+                         baton_err err)
+{
+    const struct party_order order = {.verb = PARTY_FETCH, .handoff = handoff, .ticket = *ticket};
+
+    CHECK(ask(party, &order).err == err);
+}
+
 uint64_t party_cancel(struct party *party, unsigned handoff, baton_cancel_scope scope)
 {
     return tell(party,
@@ -268,6 +285,18 @@ uint64_t party_kill(struct party *party)
         reap(party);
     }
     return now;
+}
+
+void party_await_killed(struct party *party)
+{
+    struct pollfd dead = {.fd = party->pidfd, .events = POLLIN};
+    int status = 0;
+
+    if (CHECK(party->pid) && CHECK(poll(&dead, 1, PARTY_PATIENCE_MS) == 1)) {
+        CHECK(waitpid(party->pid, &status, 0) == party->pid);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        party->pid = 0;
+    }
 }
 
 void party_stop(struct party *party)

@@ -63,6 +63,10 @@ struct party_options {
     const char *listen[2]; /* both or none */
     baton_host host;       /* nixl: where it runs, */
     const char *lanes;     /* and what UCX may use; NULL: as the environment says */
+    baton_on_doubt on_doubt;
+    uint32_t on_doubt_ms; /* these: 0: the engine's default */
+    uint64_t quarantine_bytes_max;
+    unsigned quarantine_percent_max;
 };
 
 /* What a party has seen of one handoff.  Times are of CLOCK_MONOTONIC. */
@@ -76,6 +80,7 @@ struct party_handoff {
     struct baton_receipt receipt; /* valid once receipts is 1 */
     _Atomic(uint64_t) stage_us;   /* when `stage` was written last */
     uint64_t quiet_us;
+    uint64_t links_fenced, peers_killed; /* by the engine, as of the receipt */
 };
 
 /* The memory that a party shares with the test. */
@@ -113,12 +118,20 @@ void party_finish(struct party *party);
 uint64_t party_kill(struct party *party);
 void party_stop(struct party *party);
 void party_continue(struct party *party);
+/* Somebody else kills it: wait for that, and reap it. */
+void party_await_killed(struct party *party);
 
 /* Orders.  Handoffs are numbered by the test, each number is used once in a party. */
 struct party_ticket party_offer(struct party *party, unsigned handoff, uint64_t seed,
                                 uint64_t watermark_bytes);
 void party_advance(struct party *party, unsigned handoff, uint64_t watermark_bytes);
 void party_fetch(struct party *party, unsigned handoff, const struct party_ticket *ticket);
+/* With a progress clock of its own. */
+void party_fetch_timed(struct party *party, unsigned handoff, const struct party_ticket *ticket,
+                       uint32_t progress_timeout_ms);
+/* One that must be refused, with that error. */
+void party_fetch_refused(struct party *party, unsigned handoff, const struct party_ticket *ticket,
+                         baton_err err);
 /* Returns the time before the call. */
 uint64_t party_cancel(struct party *party, unsigned handoff, baton_cancel_scope scope);
 /* Write another payload into the blocks of a handoff whose receipt was used. */

@@ -19,6 +19,7 @@
 
 enum {
     DESCRIPTORS_MAX = 256, /* of a party's process */
+    STATS_BYTES = 32 << 10,
     EXIT_WELL = 0,
     EXIT_GONE = 3, /* the test is gone, or was never told what it asked for */
 };
@@ -95,12 +96,30 @@ static void on_outcome(baton_handoff *handoff, void *arg, const struct baton_res
     tell_news();
 }
 
+static uint64_t count_of(const char *stats, const char *name)
+{
+    const char *at = strstr(stats, name);
+
+    return at ? strtoull(at + strlen(name) + 2, NULL, 10) : UINT64_MAX;
+}
+
+/* On the engine's thread, so the counters are of this moment. */
+static void note_counts(struct party_handoff *seen)
+{
+    static char stats[STATS_BYTES];
+
+    baton_engine_stats_json(engine, stats, sizeof(stats));
+    seen->links_fenced = count_of(stats, "\"links_fenced\"");
+    seen->peers_killed = count_of(stats, "\"peers_killed\"");
+}
+
 static void on_quiet(baton_handoff *handoff, void *arg, const struct baton_receipt *receipt)
 {
     struct own *h = arg;
 
     h->seen->quiet_us = party_now_us();
     h->seen->receipt = *receipt;
+    note_counts(h->seen);
     if (atomic_load(&h->seen->outcomes) != 1) {
         atomic_store(&h->seen->disordered, true);
     }
@@ -200,11 +219,15 @@ static void fetch(struct own *h, const struct party_order *order, struct party_a
                                     .block_count = PARTY_BLOCKS,
                                     .mode = mine.way->mode,
                                     .commit_timeout_ms = mine.commit_timeout_ms,
-                                    .progress_timeout_ms = mine.progress_timeout_ms,
+                                    .progress_timeout_ms = order->number ? (uint32_t)order->number
+                                                                         : mine.progress_timeout_ms,
                                     .notices = notices_of(h)};
 
     if (!(answer->err = take_blocks(h))) {
         answer->err = baton_fetch(engine, &args, &h->handoff, &error);
+    }
+    if (answer->err && h->held) {
+        h->held = baton_pool_free(pool, h->blocks, PARTY_BLOCKS, NULL) != BATON_OK;
     }
 }
 
@@ -373,6 +396,10 @@ static baton_err begin(void)
         .on_trace = on_trace,
         .host = mine.host,
         .on_log = getenv("PARTY_LOG") ? on_log : NULL,
+        .on_doubt = mine.on_doubt,
+        .on_doubt_ms = mine.on_doubt_ms,
+        .quarantine_bytes_max = mine.quarantine_bytes_max,
+        .quarantine_percent_max = mine.quarantine_percent_max,
     };
     const struct baton_pool_options pool_options = {.size = sizeof(pool_options),
                                                     .block_bytes = PARTY_BLOCK_BYTES,

@@ -244,6 +244,29 @@ TEST(option_values_beyond_their_limits_are_named)
     refuse_engine((struct baton_engine_options){.progress = (baton_progress)7}, BATON_EINVAL,
                   "progress");
     refuse_engine((struct baton_engine_options){.link = (baton_link_kind)7}, BATON_EINVAL, "link");
+    refuse_engine((struct baton_engine_options){.host = (baton_host)3}, BATON_EINVAL, "host is 3");
+    refuse_engine((struct baton_engine_options){.on_doubt = (baton_on_doubt)3}, BATON_EINVAL,
+                  "on_doubt is 3");
+    refuse_engine((struct baton_engine_options){.helpers_max = BATON_LINKS_MAX + 1}, BATON_EINVAL,
+                  "helpers_max is 1025: it must be 1 to 1024");
+    refuse_engine((struct baton_engine_options){.quarantine_percent_max = 101}, BATON_EINVAL,
+                  "quarantine_percent_max is 101: it must be 1 to 100");
+}
+
+/* The last values that are in their limits. */
+TEST(option_values_at_their_limits_are_taken)
+{
+    accept_engine((struct baton_engine_options){.host = BATON_HOST_IN_PROCESS,
+                                                .on_doubt = BATON_ON_DOUBT_KILL_LOCAL_PEER,
+                                                .on_doubt_ms = UINT32_MAX,
+                                                .helpers_max = BATON_LINKS_MAX,
+                                                .quarantine_bytes_max = UINT64_MAX,
+                                                .quarantine_percent_max = 100});
+    accept_engine((struct baton_engine_options){.on_doubt = BATON_ON_DOUBT_FENCE,
+                                                .on_doubt_ms = 1,
+                                                .helpers_max = 1,
+                                                .quarantine_bytes_max = 1,
+                                                .quarantine_percent_max = 1});
 }
 
 /* A stats socket that can not be made fails the whole engine, by name. */

@@ -276,29 +276,6 @@ TEST(too_many_grants_close_the_link)
 
 /* ---- a source that is the test ---- */
 
-/* The answer to OPEN, and the first GRANT that follows it. */
-static bool accept_fetch(struct raw_link *raw, struct frame *ret_grant)
-{
-    static const uint8_t runs[] = {0, 0, 0, 0, BLOCKS, 0, 0, 0};
-    struct frame f;
-
-    if (!CHECK(raw_accept(raw)) || !CHECK(raw_hear(raw, &f) && f.type == FRAME_REGION) ||
-        !CHECK(raw_hear(raw, &f) && f.type == FRAME_OPEN && f.open.mode == OPEN_PUSH)) {
-        return false;
-    }
-    f = (struct frame){.type = FRAME_ACCEPT,
-                       .accept = {.fetch_id = f.open.fetch_id,
-                                  .attempt = 77,
-                                  .watermark = BLOCKS * PAIR_BLOCK_BYTES,
-                                  .total = BLOCKS * PAIR_BLOCK_BYTES,
-                                  .block_count = BLOCKS,
-                                  .block_bytes = PAIR_BLOCK_BYTES},
-                       .payload = runs,
-                       .payload_length = sizeof(runs)};
-    return CHECK(raw_say(raw, &f)) && CHECK(raw_hear(raw, ret_grant)) &&
-           CHECK(ret_grant->type == FRAME_GRANT && ret_grant->grant.attempt == 77);
-}
-
 /* The link is lost while the source may write.  The sink dials again, and asks, until the source
  * has said its word with the nonce; neither another word nor another loss is one. */
 TEST(doubt_ends_over_a_later_link)
@@ -315,12 +292,12 @@ TEST(doubt_ends_over_a_later_link)
     CHECK(raw_listen(&raw));
     ticket.length = raw_ticket(&raw, PAIR_BLOCK_BYTES, BLOCKS, ticket.bytes);
     CHECK(fetch_start(&pair, &fetch, &ticket, BLOCKS, &push) == BATON_OK);
-    if (accept_fetch(&raw, &f)) {
+    if (CHECK(raw_accept_push(&raw, PAIR_BLOCK_BYTES, BLOCKS, &f))) {
         raw_hang_up(&raw);
         CHECK(end_wait_outcome(&fetch) && fetch.result.outcome == BATON_LINK_LOST);
         for (int i = 0; i < 2; i++) {
             CHECK(raw_accept(&raw) && raw_hear(&raw, &f) && f.type == FRAME_QUIESCE);
-            CHECK(f.quiesce.attempt == 77 && fetch.quiets == 0);
+            CHECK(f.quiesce.attempt == RAW_ATTEMPT && fetch.quiets == 0);
             if (i == 0) {
                 raw_hang_up(&raw);
             }

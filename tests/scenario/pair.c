@@ -23,8 +23,24 @@ const struct kind kinds[] = {
     {"caller, wrapped, shm", "shm", BATON_LINK_AUTO, BATON_PROGRESS_CALLER, 0, true},
     {"threads, shm, socket link", "shm", BATON_LINK_SOCKET, BATON_PROGRESS_THREAD, 0, false},
     {"caller, tcp, socket link", "tcp", BATON_LINK_SOCKET, BATON_PROGRESS_CALLER, 0, false},
+    /* The last two need NIXL's library. */
+    {"threads, nixl", "nixl", BATON_LINK_AUTO, BATON_PROGRESS_THREAD, 0, false},
+    {"caller, wrapped, nixl, tcp link", "nixl", BATON_LINK_TCP, BATON_PROGRESS_CALLER, 0, true},
 };
-const unsigned kinds_count = sizeof(kinds) / sizeof(kinds[0]);
+unsigned kinds_count = sizeof(kinds) / sizeof(kinds[0]) - 2;
+
+/* UCX reads its environment when it is loaded. */
+__attribute__((constructor)) static void add_nixl(void)
+{
+    if (getenv("BATON_NIXL_LIBRARY")) {
+        setenv("UCX_TLS", "tcp", true);
+        setenv("UCX_MODULES", "^ib", false);
+        setenv("UCX_LOG_LEVEL", "fatal", false);
+        setenv("NIXL_LOG_LEVEL", "FATAL", false);
+        kinds_count += 2;
+    }
+}
+
 const struct kind *const plain_shm = &kinds[0];
 const struct kind *const plain_tcp = &kinds[1];
 
@@ -218,6 +234,7 @@ static baton_engine *open_engine(struct pair *pair, const struct kind *kind,
     }
     options.link = kind->link;
     options.movers = options.movers ? options.movers : kind->movers;
+    options.host = BATON_HOST_IN_PROCESS; /* nixl */
     if (!CHECK_ON(pair, baton_engine_create(&options, &engine, &error) == BATON_OK)) {
         printf("    %s\n", error.text);
         exit(EXIT_FAILURE);

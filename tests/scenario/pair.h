@@ -29,7 +29,7 @@ struct kind {
 };
 
 extern const struct kind kinds[];
-extern const unsigned kinds_count;
+extern unsigned kinds_count;
 /* Baton's threads and shm; the same with tcp. */
 extern const struct kind *const plain_shm, *const plain_tcp;
 

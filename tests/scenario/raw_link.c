@@ -17,6 +17,7 @@
 
 #include <linux/sockios.h>
 
+#include "util/bytes.h"
 #include "wire/ticket.h"
 
 static uint64_t now_ms(void)
@@ -375,6 +376,30 @@ struct frame raw_open(uint64_t fetch_id)
     frame.open.block_bytes = 8;
     frame.open.block_count = 1;
     return frame;
+}
+
+bool raw_accept_push(struct raw_link *raw, uint64_t block_bytes, uint32_t block_count,
+                     struct frame *ret_grant)
+{
+    uint8_t run[8] = {0}; /* from block 0 on, all of them */
+    struct frame f;
+
+    bytes_put_u32(run + 4, block_count);
+    if (!raw_accept(raw) || !raw_hear(raw, &f) || f.type != FRAME_REGION || !raw_hear(raw, &f) ||
+        f.type != FRAME_OPEN || f.open.mode != OPEN_PUSH) {
+        return false;
+    }
+    f = (struct frame){.type = FRAME_ACCEPT,
+                       .accept = {.fetch_id = f.open.fetch_id,
+                                  .attempt = RAW_ATTEMPT,
+                                  .watermark = block_count * block_bytes,
+                                  .total = block_count * block_bytes,
+                                  .block_count = block_count,
+                                  .block_bytes = block_bytes},
+                       .payload = run,
+                       .payload_length = sizeof(run)};
+    return raw_say(raw, &f) && raw_hear(raw, ret_grant) && ret_grant->type == FRAME_GRANT &&
+           ret_grant->grant.attempt == RAW_ATTEMPT;
 }
 
 struct frame raw_cancel(const uint8_t *ticket, size_t length)

@@ -21,6 +21,7 @@ enum {
     RAW_SEALS = 0x2 | 0x4, /* F_SEAL_SHRINK, F_SEAL_GROW */
     RAW_IN_BYTES = 64 << 10,
     RAW_FDS_MAX = 4,
+    RAW_ATTEMPT = 77, /* of the lease that raw_accept_push() gives */
 };
 
 struct raw_link {
@@ -52,6 +53,9 @@ size_t raw_ticket(const struct raw_link *raw, uint64_t block_bytes, uint32_t blo
                   uint8_t *ret_ticket);
 /* Source: wait for a HELLO with rings, map them, and say WELCOME. */
 bool raw_accept(struct raw_link *raw);
+/* The same, and then accept the push over shm that is opened; the first GRANT that follows. */
+bool raw_accept_push(struct raw_link *raw, uint64_t block_bytes, uint32_t block_count,
+                     struct frame *ret_grant);
 
 /* Source: the connection alone; raw_accept() takes the next one. */
 void raw_hang_up(struct raw_link *raw);

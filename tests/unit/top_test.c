@@ -13,6 +13,7 @@ static const char whole[] =
     "  \"outcomes\": {\"offer\": {\"completed\": 9, \"cancelled\": 2},"
     "                \"fetch\": {\"completed\": 11, \"link_lost\": 4}},"
     "  \"causes\": {\"cancel\": 5, \"busy\": 0}, \"receipts\": {\"revoked\": 3},"
+    "  \"links_fenced\": 6, \"peers_killed\": 2,"
     "  \"bytes_landed\": 3145728, \"something_new\": 17},"
     " \"gauges\": {\"offers\": 1, \"fetches\": 2, \"links\": 3, \"inflight_bytes\": 4096,"
     "             \"windows\": 4},"
@@ -83,6 +84,11 @@ TEST(top_prometheus_has_each_sample)
     CHECK(has_line(text, "baton_outcomes_total{end=\"fetch\",outcome=\"link_lost\"} 4"));
     CHECK(has_line(text, "baton_causes_total{cause=\"cancel\"} 5"));
     CHECK(has_line(text, "baton_receipts_total{proof=\"revoked\"} 3"));
+    CHECK(has_line(text, "# HELP baton_links_fenced_total Links that this side closed because of "
+                         "on_doubt."));
+    CHECK(has_line(text, "baton_links_fenced_total 6"));
+    CHECK(has_line(text, "# TYPE baton_peers_killed_total counter"));
+    CHECK(has_line(text, "baton_peers_killed_total 2"));
     CHECK(has_line(text, "# TYPE baton_current_offers gauge"));
     CHECK(has_line(text, "baton_current_offers 1"));
     CHECK(has_line(text, "baton_pool_free_blocks{pool=\"0\"} 60"));

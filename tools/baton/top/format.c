@@ -167,9 +167,10 @@ static void head_line(const char *title, bool rates, FILE *out)
 static void counters_table(const json_t *now, const json_t *before, double seconds, FILE *out)
 {
     static const char *const plain[] = {
-        "offers",        "fetches",   "leases",        "cancels_requested", "cancels_won",
-        "retired",       "doubts",    "late_messages", "links_made",        "links_lost",
-        "links_refused", "frames_in", "frames_out",    "protocol_errors",
+        "offers",       "fetches",    "leases",        "cancels_requested",
+        "cancels_won",  "retired",    "doubts",        "late_messages",
+        "links_made",   "links_lost", "links_refused", "links_fenced",
+        "peers_killed", "frames_in",  "frames_out",    "protocol_errors",
     };
     static const char *const bytes[] = {"bytes_landed", "bytes_useful", "bytes_wasted",
                                         "bytes_served"};

@@ -25,6 +25,8 @@ static const struct metric_help helps[] = {
     {"receipts_total", "Receipts given, by proof."},
     {"retired_total", "Receipts used."},
     {"doubts_total", "Handoffs whose quiet was not proven soon after the outcome."},
+    {"links_fenced_total", "Links that this side closed because of on_doubt."},
+    {"peers_killed_total", "Processes of peers that this side killed because of on_doubt."},
     {"bytes_landed_total", "Bytes copied into blocks by fetches."},
     {"bytes_useful_total", "Bytes landed in fetches that completed."},
     {"bytes_wasted_total", "Bytes landed in fetches that did not complete."},
