@@ -18,12 +18,12 @@
 #include <sys/types.h>
 
 enum {
-    PARTY_HANDOFFS = 8,
+    PARTY_HANDOFFS = 256,
     PARTY_BLOCK_BYTES = 64 << 10,
     PARTY_POOL_BLOCKS = 256,
     PARTY_BLOCKS = 64, /* of one handoff */
     PARTY_BYTES = PARTY_BLOCKS * PARTY_BLOCK_BYTES,
-    PARTY_PATIENCE_MS = 12000, /* on a busy machine, under a sanitizer, for a self-test */
+    PARTY_PATIENCE_MS = 30000, /* on a busy machine, under a sanitizer, for a self-test */
 };
 
 /* How bytes and words travel. */
