@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Between the core and the world: events in, actions carried out. */
 #include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <stdlib.h>
 #include <string.h>

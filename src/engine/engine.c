@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making and ending an engine. */
 #include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <errno.h>
 #include <stdarg.h>

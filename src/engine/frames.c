@@ -4,6 +4,7 @@
  * that a peer sends is checked here before the core, or a mover, sees it.
  */
 #include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <poll.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Handoffs: their memory, references, asks, and what callers do with them. */
 #include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * and the windows that are under way into them.  At the sink: what becomes of a fetch whose link is
  * lost while the source may still write.
  */
-#include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

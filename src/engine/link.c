@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections and links: reading, writing, and their end. */
 #include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <errno.h>
 #include <fcntl.h>

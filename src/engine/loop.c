@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver: waits for descriptors, asks and clocks, and feeds the core. */
 #include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -5,7 +5,7 @@
  * (quarantine_bytes_max, quarantine_percent_max).  Nothing here is a proof or frees a block: a
  * closed link and a killed process lead to one in the ways that they always do.
  */
-#include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <errno.h>
 #include <signal.h>

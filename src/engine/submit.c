@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* New work: offers and fetches. */
 #include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Windows and serves: what the engine lends to transports, and what they tell it. */
 #include "engine/engine.h"
+#include "engine/landing.h"
 
 #include <stdlib.h>
 #include <string.h>
