@@ -63,7 +63,8 @@ burst-nixl: build
 bench-nixl: build
 	@for lanes in tcp posix shm; do for mode in pull push; do \
 		scripts/with-nixl build/baton bench --transport nixl --lanes $$lanes --mode $$mode \
-			--only throughput,cancel --block-bytes 64KiB,256KiB || exit; done; done
+			--only throughput,cancel --cancel-handoffs 4 --block-bytes 64KiB,256KiB \
+			|| exit; done; done
 
 bench-peers: setup-peers build build-peers/venv/.ready build-peers/programs/build.ninja
 	ninja -C build-peers/programs

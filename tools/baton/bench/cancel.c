@@ -188,27 +188,32 @@ static baton_err cancel_one(struct cancelling *c, struct bench_cancel *result,
     return err;
 }
 
-/* The rest of a flight, and its other side. */
-static baton_err flight_end(struct cancelling *c, struct baton_error *ret_error)
+/* Receipts of what is left of a flight, and of its other side. */
+static baton_err flight_reap(struct cancelling *c, struct baton_error *ret_error)
 {
     struct peer_request request = {.kind = PEER_REAP};
     struct peer_answer answer;
     baton_err err = BATON_OK;
 
+    for (unsigned i = 0; i < flight_size(c) && !err; i++) {
+        struct watched *watched = &c->watched[i];
+
+        if (watched->handoff) {
+            err = watched_wait_quiet(&c->pair.side, watched, "receipt of a flight", ret_error);
+            err = err ? err : watched_retire(watched, ret_error);
+        }
+    }
+    return err ? err : pair_ask(&c->pair, &request, &answer, ret_error);
+}
+
+static baton_err flight_end(struct cancelling *c, struct baton_error *ret_error)
+{
     for (unsigned i = 0; i < flight_size(c); i++) {
         if (c->watched[i].handoff) {
             baton_handoff_cancel(c->watched[i].handoff, BATON_CANCEL_OFFER);
         }
     }
-    for (unsigned i = 0; i < flight_size(c) && !err; i++) {
-        struct watched *watched = &c->watched[i];
-
-        if (watched->handoff) {
-            err = watched_wait_quiet(&c->pair.side, watched, "receipt after a cancel", ret_error);
-            err = err ? err : watched_retire(watched, ret_error);
-        }
-    }
-    return err ? err : pair_ask(&c->pair, &request, &answer, ret_error);
+    return flight_reap(c, ret_error);
 }
 
 /* Now everything may move. */
@@ -223,10 +228,9 @@ static baton_err flight_advance(struct cancelling *c, struct baton_error *ret_er
     return c->pair.side.source ? BATON_OK : pair_ask(&c->pair, &request, &answer, ret_error);
 }
 
-static baton_err flight(struct cancelling *c, bool stop, struct bench_cancel *result,
-                        struct baton_error *ret_error)
+/* All of it begun, up to where nothing but bytes is missing; then the bytes are there. */
+static baton_err flight_begin(struct cancelling *c, struct baton_error *ret_error)
 {
-    struct timespec pause = {.tv_nsec = (long)prng_below(&c->prng, PAUSE_NS_MAX)};
     baton_err err = BATON_OK;
 
     for (unsigned i = 0; i < flight_size(c) && !err; i++) {
@@ -235,9 +239,24 @@ static baton_err flight(struct cancelling *c, bool stop, struct bench_cancel *re
     for (unsigned i = 0; i < flight_size(c) && !err; i++) {
         err = watched_wait_step(&c->pair.side, &c->watched[i], ret_error);
     }
-    if (!err) {
-        err = flight_advance(c, ret_error);
-    }
+    return err ? err : flight_advance(c, ret_error);
+}
+
+/* One that nobody cancels: makes the link and all that moves bytes over it, and touches the memory.
+ */
+static baton_err flight_whole(struct cancelling *c, struct baton_error *ret_error)
+{
+    baton_err err = flight_begin(c, ret_error);
+
+    return err ? err : flight_reap(c, ret_error);
+}
+
+static baton_err flight(struct cancelling *c, bool stop, struct bench_cancel *result,
+                        struct baton_error *ret_error)
+{
+    struct timespec pause = {.tv_nsec = (long)prng_below(&c->prng, PAUSE_NS_MAX)};
+    baton_err err = flight_begin(c, ret_error);
+
     nanosleep(&pause, NULL);
     if (!err && stop) {
         err = pair_stop(&c->pair, ret_error);
@@ -315,11 +334,7 @@ static baton_err part_measure(struct cancelling *c, const struct bench_setup *se
     }
     err = echo_start(&c->echo, ret_error);
     if (!err) {
-        struct bench_cancel warm_up = {0};
-
-        /* Makes the link, and touches the memory. */
-        err = flight(c, false, &warm_up, ret_error);
-        cancel_fini(&warm_up);
+        err = flight_whole(c, ret_error);
         if (!err) {
             err = runs_measure(c, runs, all, ret_error);
         }

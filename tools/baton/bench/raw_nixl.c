@@ -9,10 +9,14 @@
 #include "util/error.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { POLLS_A_LOOK = 64 };
+enum {
+    POLLS_A_LOOK = 64,
+    POLLS_A_YIELD = 8, /* where both sides share a core, one that never yields starves the other */
+};
 
 struct raw_nixl {
     const struct bench_side *side;
@@ -254,6 +258,9 @@ static baton_err share_finish(struct raw_nixl *nixl, unsigned index, uint64_t st
             clock_now_ns() - start_ns > BENCH_WAIT_MS_MAX * UINT64_C(1000000)) {
             return error_set(ret_error, BATON_ETIMEOUT, "NIXL: a transfer does not end");
         }
+        if (polls % POLLS_A_YIELD == 0) {
+            sched_yield();
+        }
         status = nixl->api->get_xfer_status(nixl->agent, request);
     }
     if (status != NIXL_OK || nixl->api->release_xfer_req(nixl->agent, request)) {
@@ -299,6 +306,9 @@ void raw_nixl_serve(struct raw_nixl *nixl, int channel)
     do {
         for (unsigned i = 0; i < POLLS_A_LOOK; i++) {
             nixl->api->get_notifs(nixl->agent, nixl->notices, NULL);
+            if (i % POLLS_A_YIELD == 0) {
+                sched_yield();
+            }
         }
         nixl->api->notif_map_clear(nixl->notices);
     } while (poll(&wanted, 1, 0) == 0);
