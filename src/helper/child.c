@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The processes of a run, and the memory that they and the demo see.  Knows no transport. */
-#include "demo/late.h"
+/* The processes of a run, and the memory that they and their parent see.  Knows no transport. */
+#include "helper/child.h"
 #include "util/clock.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -63,6 +65,14 @@ void late_child_stop(const struct late_child *child)
     kill(child->pid, SIGSTOP);
     /* One that has ended instead stays to be reaped: its number must not become another's. */
     waitid(P_PID, (id_t)child->pid, &what, WSTOPPED | WEXITED | WNOWAIT);
+}
+
+bool late_child_lives(const struct late_child *child)
+{
+    siginfo_t what = {0};
+
+    return waitid(P_PID, (id_t)child->pid, &what, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           what.si_pid == 0;
 }
 
 void late_child_end(struct late_child *child)
