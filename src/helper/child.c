@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -93,12 +94,21 @@ unsigned char *late_memory(size_t bytes)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+static bool is_all(const unsigned char *memory, size_t bytes, unsigned char value)
+{
+    return memory[0] == value && memcmp(memory, memory + 1, bytes - 1) == 0;
+}
+
 uint64_t late_count(const unsigned char *memory, size_t bytes, unsigned char but)
 {
     uint64_t count = 0;
 
-    for (size_t i = 0; i < bytes; i++) {
-        count += memory[i] != but;
+    for (size_t at = 0; at < bytes; at += SAMPLE_BYTES) {
+        size_t length = bytes - at < SAMPLE_BYTES ? bytes - at : SAMPLE_BYTES;
+
+        for (size_t i = is_all(memory + at, length, but) ? length : 0; i < length; i++) {
+            count += memory[at + i] != but;
+        }
     }
     return count;
 }

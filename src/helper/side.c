@@ -27,7 +27,7 @@ void side_must(const struct side *side, bool ok, const char *what)
     struct side_report report = {0};
 
     if (!ok) {
-        snprintf(report.failure, sizeof(report.failure), "%s failed", what);
+        snprintf(report.failure, sizeof(report.failure), "failed: %.110s", what);
         side_tell(side, &report);
         _exit(1);
     }
@@ -47,10 +47,12 @@ static void agent_open(struct side *side, const char *name)
     const struct nixl_agent_config config = {0};
     struct nixl_backend *backend = NULL;
     struct nixl_params *params = NULL;
-    struct baton_error error;
+    struct baton_error error = {0};
+    bool loaded;
 
     environment(side->orders);
-    side_must(side, !nixl_api_load(side->orders->library, &side->api, &error), "loading NIXL");
+    loaded = !nixl_api_load(side->orders->library, &side->api, &error);
+    side_must(side, loaded, error.text);
     side_must(side, !side->api->create_configured_agent(name, &config, &side->agent),
               "create_agent");
     side_must(side, !side->api->create_params(&params), "create_params");

@@ -29,8 +29,9 @@ struct side_orders {
 /* What a side says: that it is ready, or what its calls returned. */
 struct side_report {
     int post, release, deregister, destroy;
-    double us; /* of the calls that end what goes on */
-    char failure[80];
+    double us;     /* of the calls that end what goes on */
+    size_t landed; /* blocks, of those that were looked for */
+    char failure[128];
 };
 
 /* A child's own. */
