@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The processes of a run, and the memory that they and the demo see.  Knows no transport. */
-#include "demo/late.h"
+/* The processes of a run, and the memory that they and their parent see.  Knows no transport. */
+#include "helper/child.h"
 #include "util/clock.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -65,6 +68,14 @@ void late_child_stop(const struct late_child *child)
     waitid(P_PID, (id_t)child->pid, &what, WSTOPPED | WEXITED | WNOWAIT);
 }
 
+bool late_child_lives(const struct late_child *child)
+{
+    siginfo_t what = {0};
+
+    return waitid(P_PID, (id_t)child->pid, &what, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           what.si_pid == 0;
+}
+
 void late_child_end(struct late_child *child)
 {
     if (child->pid > 0) {
@@ -83,12 +94,21 @@ unsigned char *late_memory(size_t bytes)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+static bool is_all(const unsigned char *memory, size_t bytes, unsigned char value)
+{
+    return memory[0] == value && memcmp(memory, memory + 1, bytes - 1) == 0;
+}
+
 uint64_t late_count(const unsigned char *memory, size_t bytes, unsigned char but)
 {
     uint64_t count = 0;
 
-    for (size_t i = 0; i < bytes; i++) {
-        count += memory[i] != but;
+    for (size_t at = 0; at < bytes; at += SAMPLE_BYTES) {
+        size_t length = bytes - at < SAMPLE_BYTES ? bytes - at : SAMPLE_BYTES;
+
+        for (size_t i = is_all(memory + at, length, but) ? length : 0; i < length; i++) {
+            count += memory[at + i] != but;
+        }
     }
     return count;
 }
