@@ -110,8 +110,9 @@ static int run_fence(void)
     socklen_t length = sizeof(type);
     bool engine = !getsockopt(HELPER_SOCKET, SOL_SOCKET, SO_TYPE, &type, &length);
 
-    /* Of these lanes a process's own calls copy, within the call; what else they use are queues. */
-    if (nixl_lanes(getenv("UCX_TLS")) == NIXL_LANES_HOST) {
+    /* Of what an engine itself moves over these lanes its own calls copy, within the call, or
+     * queues do. */
+    if (engine && nixl_lanes(getenv("UCX_TLS")) == NIXL_LANES_HOST) {
         setenv("UCX_TLS", "posix", true);
     }
     if (engine && !freopen("/dev/null", "w", stdout)) {
