@@ -420,6 +420,9 @@ enum baton_pool_flags {
     BATON_POOL_CHECK = 1 << 0,
     /* Ask for huge pages. */
     BATON_POOL_HUGE = 1 << 1,
+    /* `memory` is memory of the GPU `device`, such as cuMemAlloc() gives: this process's CPU does
+       not touch it, so only the transport nixl can move it, in this process. */
+    BATON_POOL_CUDA = 1 << 2,
 };
 
 /* Set `size` to sizeof(struct baton_pool_options). */
@@ -436,6 +439,7 @@ struct baton_pool_options {
      * that a receipt named *last*.
      */
     void *memory;
+    unsigned device; /* BATON_POOL_CUDA: the ordinal of its GPU; else 0 */
 };
 
 /*

@@ -553,6 +553,8 @@ void pool_give_back(baton_pool *pool, const uint32_t *blocks, size_t count);
 /* Under table_lock. */
 void pool_look(baton_pool *pool, struct baton_pool_stats *ret_stats);
 bool pool_shareable(const baton_pool *pool);
+/* Wire bits of the transports that can move its bytes. */
+uint32_t pool_transports(const baton_pool *pool);
 
 /* stats.c */
 /* Let other threads see the driver's counters. */

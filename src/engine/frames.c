@@ -41,7 +41,7 @@ static uint32_t shares(const struct engine_link *link, const baton_pool *pool, u
     if (link->control.is_unix && pool_shareable(pool)) {
         how |= WIRE_TRANSPORT_SHM;
     }
-    return how & transports & link->engine->transport_bits;
+    return how & transports & link->engine->transport_bits & pool_transports(pool);
 }
 
 static bool out_region(struct engine_link *link, const baton_pool *pool)
@@ -207,7 +207,8 @@ static baton_cause open_misfit(const struct engine_link *link, const struct fram
         return BATON_CAUSE_LAYOUT;
     }
     if (!is_landing(open) && !open_shares(link, open, pool) &&
-        !(open->transports & link->engine->transport_bits & WIRE_TRANSPORT_TCP)) {
+        !(open->transports & link->engine->transport_bits & pool_transports(pool) &
+          WIRE_TRANSPORT_TCP)) {
         return BATON_CAUSE_TRANSPORT;
     }
     return BATON_CAUSE_NONE;

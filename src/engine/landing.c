@@ -57,7 +57,8 @@ baton_cause landing_open(struct engine_link *link, const struct frame *frame,
     uint32_t end = open->first_block + open->block_count;
     struct landing *landing;
 
-    if ((shm && !region) || !(link->engine->transport_bits & open->transports)) {
+    if ((shm && !region) ||
+        !(link->engine->transport_bits & open->transports & pool_transports(h->pool))) {
         return BATON_CAUSE_TRANSPORT;
     }
     landing = calloc(1, sizeof(*landing) + end * sizeof(landing->sink[0]));

@@ -125,7 +125,15 @@ static baton_err check_options(const struct baton_pool_options *o, struct baton_
                          "BATON_POOL_CHECK fills free blocks, and those of wrapped memory are "
                          "their allocator's: not both");
     }
-    if (o->flags & ~(unsigned)(BATON_POOL_CHECK | BATON_POOL_HUGE)) {
+    if (o->flags & BATON_POOL_CUDA && !o->memory) {
+        return error_set(ret_error, BATON_EINVAL,
+                         "BATON_POOL_CUDA wraps memory of a GPU: set memory, and device");
+    }
+    if (o->device && !(o->flags & BATON_POOL_CUDA)) {
+        return error_set(ret_error, BATON_EINVAL, "device is %u, but BATON_POOL_CUDA is not set",
+                         o->device);
+    }
+    if (o->flags & ~(unsigned)(BATON_POOL_CHECK | BATON_POOL_HUGE | BATON_POOL_CUDA)) {
         return error_set(ret_error, BATON_EINVAL, "flags is 0x%x: unknown bits", o->flags);
     }
     return layout_check(&o->layout, o->block_bytes, ret_error);
@@ -163,7 +171,7 @@ static baton_err make_memory(baton_pool *pool, struct baton_error *ret_error)
 }
 
 /* From here on the memory and its memfd belong to who has it registered, too. */
-static baton_err make_shared(baton_pool *pool, struct baton_error *ret_error)
+static baton_err make_shared(baton_pool *pool, unsigned device, struct baton_error *ret_error)
 {
     pool->shared = calloc(1, sizeof(*pool->shared));
     if (!pool->shared) {
@@ -173,6 +181,8 @@ static baton_err make_shared(baton_pool *pool, struct baton_error *ret_error)
     pool->shared->bytes = pool->bytes;
     pool->shared->block_bytes = pool->block_bytes;
     pool->shared->fd = pool->memfd;
+    pool->shared->cuda = pool->flags & BATON_POOL_CUDA;
+    pool->shared->device = device;
     atomic_init(&pool->shared->refs, 1);
     return BATON_OK;
 }
@@ -278,7 +288,7 @@ baton_err baton_pool_create(baton_engine *engine, const struct baton_pool_option
     pthread_mutex_init(&pool->scratch_lock, NULL);
     err = pool->wrapped ? BATON_OK : make_memory(pool, ret_error);
     if (!err) {
-        err = make_shared(pool, ret_error);
+        err = make_shared(pool, options->device, ret_error);
     }
     if (!err) {
         err = make_book(pool, ret_error);
@@ -334,6 +344,11 @@ baton_err baton_pool_destroy(baton_pool *pool, struct baton_error *ret_error)
     pool_free_memory(pool);
     loop_wake(engine); /* libraries are to let go of it */
     return BATON_OK;
+}
+
+uint32_t pool_transports(const baton_pool *pool)
+{
+    return pool->flags & BATON_POOL_CUDA ? (uint32_t)WIRE_TRANSPORT_NIXL : UINT32_MAX;
 }
 
 bool pool_shareable(const baton_pool *pool)

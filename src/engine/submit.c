@@ -221,6 +221,17 @@ static baton_err wanted_transports(const baton_engine *engine, const char *name,
     return BATON_OK;
 }
 
+static baton_err pool_reached(const baton_pool *pool, unsigned *bits, struct baton_error *ret_error)
+{
+    *bits &= pool_transports(pool);
+    if (!*bits) {
+        return error_set(ret_error, BATON_EINVAL,
+                         "memory of a GPU is moved by nixl only: allow it in the engine's "
+                         "transports, and name no other");
+    }
+    return BATON_OK;
+}
+
 /* One of them: the source can not be asked which it prefers.  tcp, unless shm is asked for, since
  * then no receipt ever waits for the source. */
 static baton_err push_transports(const struct ticket *ticket, const baton_pool *pool,
@@ -361,6 +372,7 @@ baton_err baton_fetch(baton_engine *engine, const struct baton_fetch_args *args,
     baton_err err = check_fetch(engine, args, &ticket, ret_error);
 
     if (err || (err = wanted_transports(engine, args->transport, &transports, ret_error)) ||
+        (err = pool_reached(args->pool, &transports, ret_error)) ||
         (args->mode == BATON_PUSH &&
          (err = push_transports(&ticket, args->pool, &transports, ret_error))) ||
         (err = quarantine_check(engine, args->pool, ticket.incarnation, ret_error))) {

@@ -184,7 +184,9 @@ static bool meet(struct port *port, const struct remote *remote)
                                          .port = port->number,
                                          .peer = place,
                                          .base = remote->base,
-                                         .length = remote->bytes};
+                                         .length = remote->bytes,
+                                         .memory = remote->cuda ? NIXL_VRAM : NIXL_DRAM,
+                                         .device = remote->device};
 
     if (port->met[place] == remote->region) {
         return true;
@@ -220,13 +222,6 @@ static bool post_piece(struct transport_window *window, struct port *port,
     port->moves++;
     link->moves++;
     return true;
-}
-
-const struct remote *nixl_remote_of(const struct transport_link *link, uint32_t region)
-{
-    const struct remote *remote = link->remotes[region % BATON_POOLS_MAX];
-
-    return remote && remote->region == region ? remote : NULL;
 }
 
 /* What the first window waits for.  False: nothing more can be posted now. */
@@ -530,39 +525,6 @@ static void nixl_share(struct transport_link *link, struct transport_memory *mem
         port->wanted = true;
         nixl_port_share(port);
     }
-}
-
-static bool nixl_learn(struct transport_link *link, uint32_t region, uint64_t bytes,
-                       const void *descriptor, size_t length)
-{
-    struct remote **place = &link->remotes[region % BATON_POOLS_MAX], *remote;
-    const unsigned char *at = descriptor;
-
-    if (length <= DESCRIPTOR_HEAD_BYTES ||
-        length > DESCRIPTOR_HEAD_BYTES + NIXL_DESCRIPTOR_BYTES_MAX || at[0] != DESCRIPTOR_VERSION ||
-        bytes_get_u64(at + 8) > UINT64_MAX - bytes || (*place && (*place)->region > region)) {
-        return false;
-    }
-    length -= DESCRIPTOR_HEAD_BYTES;
-    remote = malloc(sizeof(*remote) + length);
-    if (!remote) {
-        nixl_link_break(link, "nixl: no memory");
-        return true;
-    }
-    remote->region = region;
-    remote->in_helper = at[1] == 1;
-    remote->base = bytes_get_u64(at + 8);
-    remote->bytes = bytes;
-    remote->length = length;
-    memcpy(remote->descriptor, at + DESCRIPTOR_HEAD_BYTES, length);
-    free(*place);
-    *place = remote;
-    for (struct port *port = link->ports; port; port = port->next) {
-        port->met[region % BATON_POOLS_MAX] =
-            NO_REGION; /* it may be another end of the same pool */
-    }
-    nixl_pump(link);
-    return true;
 }
 
 /* Pools that are to go let their idle ports go. */

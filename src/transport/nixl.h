@@ -64,6 +64,8 @@ struct port {
 struct remote {
     uint32_t region;
     bool in_helper; /* the peer's end is */
+    bool cuda;      /* it is memory of the GPU `device` */
+    uint32_t device;
     uint64_t base, bytes;
     size_t length;
     unsigned char descriptor[];
@@ -117,8 +119,6 @@ void nixl_log(const struct transport *transport, baton_log_level level, const ch
 /* Give back what waits for it.  The upcalls may call into the transport. */
 void nixl_give_back(struct transport *transport);
 void nixl_link_break(struct transport_link *link, const char *why);
-/* The peer's pool, if it was learned; NULL. */
-const struct remote *nixl_remote_of(const struct transport_link *link, uint32_t region);
 /* Post what can be. */
 void nixl_pump(struct transport_link *link);
 /* The port's end is gone: all its moves are over. */
@@ -133,6 +133,12 @@ void nixl_port_opened(struct port *port, const struct nixl_message *message,
 /* Tell the peer of it, if that is wanted and it is open. */
 void nixl_port_share(struct port *port);
 void nixl_port_free(struct port *port);
+
+/* The peer's pool, if it was learned; NULL. */
+const struct remote *nixl_remote_of(const struct transport_link *link, uint32_t region);
+/* As the ops table says. */
+bool nixl_learn(struct transport_link *link, uint32_t region, uint64_t bytes,
+                const void *descriptor, size_t length);
 
 /* nixl_end.c */
 /* A closed link: destroy what can be, and tell once all is gone.  It may be freed. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/nixl_api.h"
 #include "util/bytes.h"
 
 static struct nixl_host *thread_host(struct transport *transport)
@@ -95,6 +96,8 @@ static struct port *port_open(struct transport_link *link, struct transport_memo
         return NULL;
     }
     message.port = port->number = transport->next_port++;
+    message.memory = memory->cuda ? NIXL_VRAM : NIXL_DRAM;
+    message.device = memory->device;
     message.base = in_helper ? 0 : (uintptr_t)memory->base;
     snprintf(message.name, sizeof(message.name), "%s-%u", transport->name, port->number);
     if (!nixl_host_send(host, &message, NULL, 0, in_helper ? memory->fd : -1)) {
@@ -174,6 +177,8 @@ void nixl_port_opened(struct port *port, const struct nixl_message *message,
     memset(descriptor, 0, DESCRIPTOR_HEAD_BYTES);
     descriptor[0] = DESCRIPTOR_VERSION;
     descriptor[1] = nixl_host_in_helper(port->host);
+    descriptor[2] = port->memory->cuda;
+    bytes_put_u32(descriptor + 4, port->memory->device);
     bytes_put_u64(descriptor + 8, message->base);
     memcpy(descriptor + DESCRIPTOR_HEAD_BYTES, bytes, length);
     port->descriptor = descriptor;
@@ -181,4 +186,48 @@ void nixl_port_opened(struct port *port, const struct nixl_message *message,
     port->state = PORT_OPEN;
     nixl_port_share(port);
     nixl_pump(port->link);
+}
+
+/* ---- the peer's ---- */
+
+const struct remote *nixl_remote_of(const struct transport_link *link, uint32_t region)
+{
+    const struct remote *remote = link->remotes[region % BATON_POOLS_MAX];
+
+    return remote && remote->region == region ? remote : NULL;
+}
+
+bool nixl_learn(struct transport_link *link, uint32_t region, uint64_t bytes,
+                const void *descriptor, size_t length)
+{
+    struct remote **place = &link->remotes[region % BATON_POOLS_MAX], *remote;
+    const unsigned char *at = descriptor;
+
+    if (length <= DESCRIPTOR_HEAD_BYTES ||
+        length > DESCRIPTOR_HEAD_BYTES + NIXL_DESCRIPTOR_BYTES_MAX || at[0] != DESCRIPTOR_VERSION ||
+        bytes_get_u64(at + 8) > UINT64_MAX - bytes || (*place && (*place)->region > region)) {
+        return false;
+    }
+    length -= DESCRIPTOR_HEAD_BYTES;
+    remote = malloc(sizeof(*remote) + length);
+    if (!remote) {
+        nixl_link_break(link, "nixl: no memory");
+        return true;
+    }
+    remote->region = region;
+    remote->in_helper = at[1] == 1;
+    remote->cuda = at[2] == 1;
+    remote->device = bytes_get_u32(at + 4);
+    remote->base = bytes_get_u64(at + 8);
+    remote->bytes = bytes;
+    remote->length = length;
+    memcpy(remote->descriptor, at + DESCRIPTOR_HEAD_BYTES, length);
+    free(*place);
+    *place = remote;
+    for (struct port *port = link->ports; port; port = port->next) {
+        port->met[region % BATON_POOLS_MAX] =
+            NO_REGION; /* it may be another end of the same pool */
+    }
+    nixl_pump(link);
+    return true;
 }

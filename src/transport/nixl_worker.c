@@ -44,6 +44,7 @@ struct peer {
     uint32_t number;
     char *name; /* the library's; NULL: it could not be met */
     uint64_t base, length;
+    uint32_t memory, device;
 };
 
 struct port {
@@ -51,6 +52,7 @@ struct port {
     uint32_t number;
     unsigned char *base;
     size_t length;
+    uint32_t memory, device;
     bool mapped; /* here, so unmapped here */
     struct nixl_agent *agent;
     struct nixl_backend *backend;
@@ -109,20 +111,23 @@ static void move_free(struct worker *w, struct port *port, struct move *move)
     free(move);
 }
 
-static struct nixl_prepared *prepare(struct worker *w, struct port *port, const char *name,
-                                     uint64_t base, const struct nixl_span *spans, size_t count)
+/* The spans of one side: this one's when there is no peer. */
+static struct nixl_prepared *prepare(struct worker *w, struct port *port, const struct peer *peer,
+                                     const struct nixl_span *spans, size_t count)
 {
+    uint64_t base = peer ? peer->base : (uintptr_t)port->base;
+    uint32_t device = peer ? peer->device : port->device;
     struct nixl_prepared *prepared = NULL;
     struct nixl_spans *list = NULL;
-    bool local = strcmp(name, NIXL_LOCAL) == 0;
-    bool ok = !w->api->create_xfer_dlist(NIXL_DRAM, &list);
+    bool ok = !w->api->create_xfer_dlist((int)(peer ? peer->memory : port->memory), &list);
 
     for (size_t i = 0; i < count && ok; i++) {
         ok = !w->api->xfer_dlist_add_desc(
-            list, (uintptr_t)(base + (local ? spans[i].local : spans[i].remote)), spans[i].length,
-            0);
+            list, (uintptr_t)(base + (peer ? spans[i].remote : spans[i].local)), spans[i].length,
+            device);
     }
-    if (!ok || w->api->prep_xfer_dlist(port->agent, name, list, &prepared, port->hints)) {
+    if (!ok || w->api->prep_xfer_dlist(port->agent, peer ? peer->name : NIXL_LOCAL, list, &prepared,
+                                       port->hints)) {
         prepared = NULL;
     }
     if (list) {
@@ -172,8 +177,8 @@ static struct move *move_make(struct worker *w, struct port *port,
         return NULL;
     }
     move->tag = message->tag;
-    move->prepared[0] = prepare(w, port, NIXL_LOCAL, (uintptr_t)port->base, spans, count);
-    move->prepared[1] = prepare(w, port, peer->name, peer->base, spans, count);
+    move->prepared[0] = prepare(w, port, NULL, spans, count);
+    move->prepared[1] = prepare(w, port, peer, spans, count);
     if (!move->prepared[0] || !move->prepared[1] ||
         w->api->make_xfer_req(port->agent, message->operation, move->prepared[0], w->indices, count,
                               move->prepared[1], w->indices, count, &move->request, port->hints)) {
@@ -289,8 +294,9 @@ static const char *agent_open(struct worker *w, struct port *port, const char *n
         w->api->opt_args_add_backend(port->hints, port->backend) ||
         w->api->opt_args_set_skip_desc_merge(port->hints, true) ||
         w->api->create_notif_map(&port->notices) ||
-        w->api->create_reg_dlist(NIXL_DRAM, &port->regions) ||
-        w->api->reg_dlist_add_desc(port->regions, (uintptr_t)port->base, port->length, 0, "", 0) ||
+        w->api->create_reg_dlist((int)port->memory, &port->regions) ||
+        w->api->reg_dlist_add_desc(port->regions, (uintptr_t)port->base, port->length, port->device,
+                                   "", 0) ||
         w->api->register_mem(port->agent, port->regions, port->hints)) {
         return "NIXL can not register the pool's memory";
     }
@@ -363,6 +369,8 @@ static const char *port_map(struct port *port, const struct nixl_message *messag
     }
     port->base = base;
     port->length = message->length;
+    port->memory = message->memory;
+    port->device = message->device;
     return NULL;
 }
 
@@ -419,6 +427,8 @@ static void port_meet(struct worker *w, struct port *port, const struct nixl_mes
     peer->number = message->peer;
     peer->base = message->base;
     peer->length = message->length;
+    peer->memory = message->memory;
+    peer->device = message->device;
     if (w->api->load_remote_md(port->agent, bytes, length, &peer->name)) {
         peer->name = NULL;
     }

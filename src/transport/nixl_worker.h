@@ -58,6 +58,8 @@ struct nixl_message {
     uint64_t tag;               /* MOVE, MOVED: the user's */
     uint64_t base;              /* OPEN, OPENED: this pool's; MEET: the peer's */
     uint64_t length;            /* OPEN: the pool's bytes; MEET: the peer's */
+    uint32_t memory;            /* OPEN, MEET: enum nixl_memory, */
+    uint32_t device;            /* and the GPU of NIXL_VRAM */
     char name[NIXL_NAME_BYTES]; /* OPEN: the agent's */
     /* The bytes follow, to the end of the packet. */
 };

@@ -71,6 +71,8 @@ struct transport_memory {
     uint32_t region; /* the pool's name on the wire */
     void *base;
     uint64_t bytes, block_bytes;
+    bool cuda; /* it is memory of a GPU: `device` */
+    unsigned device;
     int fd;           /* a memfd of the same memory, which is ours; -1: the memory is the user's */
     atomic_bool drop; /* the pool is to go: who does not use the memory is to let go of it */
     atomic_uint refs;
