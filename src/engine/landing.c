@@ -134,6 +134,7 @@ void landing_start(baton_engine *engine, const struct core_action *a)
         .sink_base = (unsigned char *)(uintptr_t)landing->region->region.map,
         .region = &landing->region->region,
         .source_base = h->pool->memory,
+        .own_bytes = h->pool->bytes,
         .stop = &landing->stop,
         .offset = a->serve.offset,
         .length = a->serve.length,

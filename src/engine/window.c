@@ -264,6 +264,7 @@ void window_start(baton_engine *engine, const struct core_action *a)
                                           .plan = &h->plan,
                                           .sink_base = h->pool->memory,
                                           .region = h->region ? &h->region->region : NULL,
+                                          .own_bytes = h->pool->bytes,
                                           .stop = &h->stop,
                                           .granted = h->fetch.push ? &h->granted : NULL,
                                           .offset = a->copy.offset,

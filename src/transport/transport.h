@@ -81,6 +81,7 @@ struct transport_window {
     unsigned char *sink_base;              /* the sink's pool */
     const struct transport_region *region; /* shm only: the peer's */
     const unsigned char *source_base;      /* shm: this side's pool, pushed; NULL: a pull */
+    uint64_t own_bytes;                    /* shm: of this side's pool: a fault fails the window */
     const struct transport_memory *memory; /* nixl: this side's pool, */
     uint32_t peer_region;                  /* and the peer's: learn() may still have to come */
     const atomic_bool *stop;
