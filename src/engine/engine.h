@@ -210,8 +210,9 @@ struct engine_link {
     uint8_t incarnation[ID_BYTES]; /* of the peer */
     uint32_t peer_transports;
     struct transport_link *transport[ENGINE_TRANSPORTS];
-    unsigned out; /* windows and serves that a transport has */
-    bool pushed;  /* sink: its peer may write into our pools */
+    unsigned out;        /* windows and serves that a transport has */
+    bool pushed;         /* sink: its peer may write into our pools */
+    struct doubt *doubt; /* then: what is made of the link's loss */
     struct engine_link *flush_next;
     /* Sink. */
     struct ticket ticket; /* where to dial */
@@ -424,6 +425,8 @@ bool landing_wanted(const struct baton_handoff *h);
 /* An OPEN that names our blocks; a link that is lost; its source, who may still write. */
 bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h);
 void doubt_begin(struct engine_link *link);
+/* Nobody else needs the pidfd of a lost link any more: a doubt that has none may. */
+void doubt_take(struct engine_link *link);
 void doubt_tick(baton_engine *engine, uint64_t now_us);
 void landing_fini(baton_engine *engine);
 

@@ -192,7 +192,9 @@ void landing_done(baton_engine *engine, struct engine_window *w)
 /* A source that may write into our pools, and whose link was lost.  Its process is watched, and it
  * is dialled again and again, until nothing is in doubt. */
 struct doubt {
-    struct transport_fd exit; /* a pidfd; fd -1: it has ended, or can not be watched */
+    struct transport_fd exit; /* a pidfd; fd -1: it has ended, or it is not ours yet */
+    bool watched;
+    bool exited; /* the process has ended */
     baton_engine *engine;
     struct ticket ticket;
     uint64_t dial_us; /* not before */
@@ -211,6 +213,11 @@ bool landing_out(struct engine_link *link, struct frame *frame, const struct bat
     uint8_t *runs;
     bool added;
 
+    /* Before anybody can write: the loss of the link must find memory for what follows it. */
+    link->doubt = link->doubt ? link->doubt : calloc(1, sizeof(*link->doubt));
+    if (!link->doubt) {
+        return false;
+    }
     link->pushed = true;
     if (link->told[pool->number] != pool->region) {
         region.region.region = pool->region;
@@ -261,6 +268,7 @@ static void source_exited(struct transport_fd *watch, unsigned events)
     loop_unwatch(engine, &doubt->exit);
     close(doubt->exit.fd);
     doubt->exit.fd = -1;
+    doubt->exited = true;
     for (uint32_t i = 0; i < engine->options.fetches_max; i++) {
         const struct baton_handoff *h = fetch_at(engine, i);
 
@@ -271,35 +279,51 @@ static void source_exited(struct transport_fd *watch, unsigned events)
     }
 }
 
+/* The doubt about that link's source; NULL. */
+static struct doubt *doubt_about(const struct engine_link *link)
+{
+    struct doubt *doubt = link->engine->doubts;
+
+    while (doubt && memcmp(doubt->ticket.incarnation, link->incarnation, ID_BYTES) != 0) {
+        doubt = doubt->next;
+    }
+    return doubt;
+}
+
+/* If the kernel has no memory for it now, the next tick tries again. */
+static void doubt_watch(struct doubt *doubt)
+{
+    if (doubt->exit.fd >= 0 && !doubt->watched) {
+        doubt->watched = loop_watch(doubt->engine, &doubt->exit, EPOLLIN);
+    }
+}
+
 void doubt_begin(struct engine_link *link)
 {
-    struct doubt *doubt;
-    int fd;
+    struct doubt *doubt = link->doubt;
 
-    if (!link->pushed || link->peer_exit.fd < 0) {
+    if (!link->pushed || doubt_about(link)) {
         return;
     }
-    for (doubt = link->engine->doubts; doubt; doubt = doubt->next) {
-        if (memcmp(doubt->ticket.incarnation, link->incarnation, ID_BYTES) == 0) {
-            return;
-        }
-    }
-    fd = fcntl(link->peer_exit.fd, F_DUPFD_CLOEXEC, 0);
-    doubt = calloc(1, sizeof(*doubt));
-    if (doubt) {
-        *doubt = (struct doubt){.exit = {.fd = fd, .ready = source_exited},
-                                .engine = link->engine,
-                                .ticket = link->ticket,
-                                .next = link->engine->doubts};
-        link->engine->doubts = doubt;
-        fd = -1;
-        if (doubt->exit.fd >= 0 && !loop_watch(link->engine, &doubt->exit, EPOLLIN)) {
-            fd = doubt->exit.fd;
-            doubt->exit.fd = -1;
-        }
-    }
-    if (fd >= 0) {
-        close(fd);
+    link->doubt = NULL;
+    /* Of our own, since movers may use the link's; without a free one that is ours in the end. */
+    *doubt = (struct doubt){
+        .exit = {.fd = fcntl(link->peer_exit.fd, F_DUPFD_CLOEXEC, 0), .ready = source_exited},
+        .engine = link->engine,
+        .ticket = link->ticket,
+        .next = link->engine->doubts};
+    link->engine->doubts = doubt;
+    doubt_watch(doubt);
+}
+
+void doubt_take(struct engine_link *link)
+{
+    struct doubt *doubt = doubt_about(link);
+
+    if (doubt && doubt->exit.fd < 0 && !doubt->exited) {
+        doubt->exit.fd = link->peer_exit.fd;
+        link->peer_exit.fd = -1;
+        doubt_watch(doubt);
     }
 }
 
@@ -335,6 +359,7 @@ void doubt_tick(baton_engine *engine, uint64_t now_us)
             doubt_free(doubt);
             continue;
         }
+        doubt_watch(doubt);
         if (now_us >= doubt->dial_us &&
             core_link_to(engine->core, doubt->ticket.incarnation) == CORE_NONE) {
             doubt->dial_us = now_us + ENGINE_DOUBT_DIAL_MS * 1000;

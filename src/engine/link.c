@@ -567,9 +567,11 @@ void link_released(struct engine_link *link)
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
         region_unref(link->region[i]);
     }
+    doubt_take(link);
     if (link->peer_exit.fd >= 0) {
         close(link->peer_exit.fd);
     }
+    free(link->doubt);
     connection_close(&link->control);
     link_init(link, link->engine, link->number);
 }
