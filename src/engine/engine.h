@@ -221,8 +221,9 @@ struct engine_link {
     uint8_t incarnation[ID_BYTES]; /* of the peer */
     uint32_t peer_transports;
     struct transport_link *transport[ENGINE_TRANSPORTS];
-    unsigned out; /* windows and serves that a transport has */
-    bool pushed;  /* sink: its peer may write into our pools */
+    unsigned out;        /* windows and serves that a transport has */
+    bool pushed;         /* sink: its peer may write into our pools */
+    struct doubt *doubt; /* then: what is made of the link's loss */
     struct engine_link *flush_next;
     /* Sink. */
     struct ticket ticket; /* where to dial */

@@ -110,6 +110,22 @@ static void make_room(baton_engine *engine)
     }
 }
 
+/*
+ * A record for a new link, if need be that of one that idles, which ends here: so not between a
+ * look at a link and its use.  NULL: all are in use.
+ */
+static struct engine_link *free_link(baton_engine *engine)
+{
+    struct engine_link *link = unused_link(engine);
+
+    if (!link) {
+        make_room(engine);
+        engine_settle(engine);
+        link = unused_link(engine);
+    }
+    return link;
+}
+
 /* ---- the source ---- */
 
 static void reject(struct connection *c, baton_cause cause, const char *text)
@@ -186,12 +202,7 @@ static void hello(struct connection *c, const struct frame_hello *h, size_t used
         reject(c, BATON_CAUSE_PROTOCOL, "an identity is zero");
         return;
     }
-    link = unused_link(engine);
-    if (!link) {
-        make_room(engine);
-        engine_settle(engine);
-        link = unused_link(engine);
-    }
+    link = free_link(engine);
     if (!link) {
         reject(c, BATON_CAUSE_BUSY, "this engine has its maximum of links (links_max)");
         return;
@@ -537,11 +548,10 @@ struct engine_link *greet_link(baton_engine *engine, const struct ticket *ticket
     if (existing != CORE_NONE) {
         return &engine->links[existing];
     }
-    link = unused_link(engine);
+    link = free_link(engine);
     if (!link) {
         engine_log(engine, BATON_LOG_ERROR, "all %u links are in use (links_max)",
                    engine->options.links_max);
-        make_room(engine); /* for the next try */
         return NULL;
     }
     link->sink = true;

@@ -144,6 +144,7 @@ void landing_start(baton_engine *engine, const struct core_action *a)
         .source_base = h->pool->memory,
         .memory = h->pool->shared,
         .peer_region = landing->sink_region,
+        .own_bytes = h->pool->bytes,
         .stop = &landing->stop,
         .offset = a->serve.offset,
         .length = a->serve.length,
@@ -207,12 +208,13 @@ struct engine_link *landing_link(const struct baton_handoff *h, uint32_t slot)
 /* A source that may write into our pools, and whose link was lost.  Its process is watched, and it
  * is dialled again and again, until nothing is in doubt. */
 struct doubt {
-    struct transport_fd exit; /* a pidfd; fd -1: it has ended, or can not be watched */
-    pid_t pid;                /* of the same process */
+    struct transport_fd exit; /* a pidfd; fd -1: it has ended, or it is not ours yet */
+    bool watched;
+    pid_t pid;   /* of the same process */
+    bool exited; /* the process has ended */
     baton_engine *engine;
     struct ticket ticket;
     bool in_process;  /* if the source writes by a library, that is in its own process */
-    bool exited;      /* the process has ended */
     uint64_t dial_us; /* not before */
     struct doubt *next;
 };
@@ -245,6 +247,11 @@ bool landing_out(struct engine_link *link, struct frame *frame, const struct bat
     uint8_t *runs;
     bool added;
 
+    /* Before anybody can write: the loss of the link must find memory for what follows it. */
+    link->doubt = link->doubt ? link->doubt : calloc(1, sizeof(*link->doubt));
+    if (!link->doubt) {
+        return false;
+    }
     link->pushed = true;
     if (h->transports_wanted == WIRE_TRANSPORT_NIXL) {
         window_share(link, pool);
@@ -321,6 +328,17 @@ static const struct doubt *doubt_of(const baton_engine *engine, const struct bat
     return doubt;
 }
 
+/* The doubt about that link's source; NULL. */
+static struct doubt *doubt_about(const struct engine_link *link)
+{
+    struct doubt *doubt = link->engine->doubts;
+
+    while (doubt && memcmp(doubt->ticket.incarnation, link->incarnation, ID_BYTES) != 0) {
+        doubt = doubt->next;
+    }
+    return doubt;
+}
+
 /* What else has to be known of a fetch whose link's end at this side is gone. */
 static baton_proof fenced_proof(const baton_engine *engine, const struct baton_handoff *h,
                                 baton_proof proof)
@@ -379,37 +397,42 @@ bool landing_quiesced(const struct engine_link *link, const struct frame *frame)
     return false;
 }
 
+/* If the kernel has no memory for it now, the next tick tries again. */
+static void doubt_watch(struct doubt *doubt)
+{
+    if (doubt->exit.fd >= 0 && !doubt->watched) {
+        doubt->watched = loop_watch(doubt->engine, &doubt->exit, EPOLLIN);
+    }
+}
+
 void doubt_begin(struct engine_link *link)
 {
-    struct doubt *doubt;
-    int fd;
+    struct doubt *doubt = link->doubt;
 
-    if (!link->pushed || link->peer_exit.fd < 0) {
+    if (!link->pushed || doubt_about(link)) {
         return;
     }
-    for (doubt = link->engine->doubts; doubt; doubt = doubt->next) {
-        if (memcmp(doubt->ticket.incarnation, link->incarnation, ID_BYTES) == 0) {
-            return;
-        }
-    }
-    fd = fcntl(link->peer_exit.fd, F_DUPFD_CLOEXEC, 0);
-    doubt = calloc(1, sizeof(*doubt));
-    if (doubt) {
-        *doubt = (struct doubt){.exit = {.fd = fd, .ready = source_exited},
-                                .pid = link->control.pid,
-                                .engine = link->engine,
-                                .ticket = link->ticket,
-                                .in_process = link->peer_transports & WIRE_NIXL_IN_PROCESS,
-                                .next = link->engine->doubts};
-        link->engine->doubts = doubt;
-        fd = -1;
-        if (doubt->exit.fd >= 0 && !loop_watch(link->engine, &doubt->exit, EPOLLIN)) {
-            fd = doubt->exit.fd;
-            doubt->exit.fd = -1;
-        }
-    }
-    if (fd >= 0) {
-        close(fd);
+    link->doubt = NULL;
+    /* Of our own, since movers may use the link's; without a free one that is ours in the end. */
+    *doubt = (struct doubt){
+        .exit = {.fd = fcntl(link->peer_exit.fd, F_DUPFD_CLOEXEC, 0), .ready = source_exited},
+        .pid = link->control.pid,
+        .engine = link->engine,
+        .in_process = link->peer_transports & WIRE_NIXL_IN_PROCESS,
+        .ticket = link->ticket,
+        .next = link->engine->doubts};
+    link->engine->doubts = doubt;
+    doubt_watch(doubt);
+}
+
+void doubt_take(struct engine_link *link)
+{
+    struct doubt *doubt = doubt_about(link);
+
+    if (doubt && doubt->exit.fd < 0 && !doubt->exited) {
+        doubt->exit.fd = link->peer_exit.fd;
+        link->peer_exit.fd = -1;
+        doubt_watch(doubt);
     }
 }
 
@@ -456,6 +479,7 @@ void doubt_tick(baton_engine *engine, uint64_t now_us)
             doubt_free(doubt);
             continue;
         }
+        doubt_watch(doubt);
         if (now_us >= doubt->dial_us &&
             core_link_to(engine->core, doubt->ticket.incarnation) == CORE_NONE) {
             doubt->dial_us = now_us + ENGINE_DOUBT_DIAL_MS * 1000;

@@ -33,6 +33,8 @@ bool landing_wanted(const struct baton_handoff *h);
 /* An OPEN that names our blocks; a link that is lost; its source, who may still write. */
 bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h);
 void doubt_begin(struct engine_link *link);
+/* Nobody else needs the pidfd of a lost link any more: a doubt that has none may. */
+void doubt_take(struct engine_link *link);
 void doubt_tick(baton_engine *engine, uint64_t now_us);
 /* The process of such a source: its pidfd, borrowed, and its number.  -1: not known. */
 int doubt_process(const baton_engine *engine, const uint8_t incarnation[ID_BYTES], pid_t *ret_pid);

@@ -419,7 +419,7 @@ void link_digest(struct engine_link *link)
     size_t used = 0;
 
     /* What was submitted here before the peer could know of it is known before the peer's frame is
-     * looked at. */
+     * looked at.  This link may be given up for it: then it is not up. */
     loop_asks(engine);
     while (link->up && core_link_reads(engine->core, link->number)) {
         const char *why = NULL;
@@ -477,6 +477,19 @@ void link_ready(struct transport_fd *watch, unsigned events)
 
 /* ---- its end ---- */
 
+static void link_wants_no_more(struct engine_link *link)
+{
+    struct engine_link **at = &link->engine->flushing;
+
+    while (link->flush && *at != link) {
+        at = &(*at)->flush_next;
+    }
+    if (link->flush) {
+        *at = link->flush_next;
+        link->flush = false;
+    }
+}
+
 /*
  * The core counts the link as lost and its handoffs are being ended.  The control connection goes
  * at once: nothing more is read or said.  The bulk connections go in engine_settle(), since this
@@ -497,6 +510,7 @@ void link_shut(baton_engine *engine, const struct core_action *a)
     }
     doubt_begin(link);
     connection_close(&link->control);
+    link_wants_no_more(link);
     link->shut = true;
     link_attend(link);
 }
@@ -554,9 +568,11 @@ void link_released(struct engine_link *link)
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
         region_unref(link->region[i]);
     }
+    doubt_take(link);
     if (link->peer_exit.fd >= 0) {
         close(link->peer_exit.fd);
     }
+    free(link->doubt);
     connection_close(&link->control);
     link_init(link, link->engine, link->number);
 }

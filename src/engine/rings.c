@@ -286,7 +286,10 @@ void rings_ready(struct connection *c)
         if (core_link_reads(link->engine->core, link->number) && read_ring(c) > 0) {
             link_digest(link);
         }
-        link_lose(link, BATON_CAUSE_LINK_CLOSED);
+        /* It may have ended, and its record be another's: a fetch that was asked for meanwhile. */
+        if (link->up) {
+            link_lose(link, BATON_CAUSE_LINK_CLOSED);
+        }
         return;
     }
     heat(link);

@@ -297,6 +297,7 @@ void window_start(baton_engine *engine, const struct core_action *a)
                                           .region = h->region ? &h->region->region : NULL,
                                           .memory = h->pool->shared,
                                           .peer_region = h->peer_region,
+                                          .own_bytes = h->pool->bytes,
                                           .stop = &h->stop,
                                           .granted = h->fetch.push ? &h->granted : NULL,
                                           .offset = a->copy.offset,

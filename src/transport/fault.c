@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading memory that may fault: the signal handlers for SIGBUS and SIGSEGV, and the guard that
+ * Copying memory that may fault: the signal handlers for SIGBUS and SIGSEGV, and the guard that
  * they look for.
  *
  * Why jumping out of the handler is safe:
- *  - The signal is synchronous: it is raised by a load of the guarded range, on the thread that
- *    runs the guarded work.  So at that moment this thread is within `work`, which by contract
+ *  - The signal is synchronous: it is raised by a load or store in a guarded range, on the thread
+ * that runs the guarded work.  So at that moment this thread is within `work`, which by contract
  *    holds no lock and is in no function that keeps state; it is not within malloc or stdio.
  *  - A signal that was sent (si_code <= 0) is never taken for a fault.
  *  - The guard is a thread-local pointer with the initial-exec model, so the handler reads it
@@ -45,8 +45,7 @@
 #endif
 
 struct guard {
-    uintptr_t from;
-    size_t length;
+    struct fault_range range[FAULT_RANGES];
     sigjmp_buf resume;
 };
 
@@ -103,12 +102,24 @@ static void chain(int number, siginfo_t *info, void *context)
     call(previous, number, info, context);
 }
 
+static bool guards(const struct guard *guard, const void *address)
+{
+    for (unsigned i = 0; i < FAULT_RANGES; i++) {
+        const struct fault_range *range = &guard->range[i];
+
+        if ((uintptr_t)address - (uintptr_t)range->from < range->length) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     struct guard *guard = armed;
     int errno_before = errno;
 
-    if (guard && info->si_code > 0 && (uintptr_t)info->si_addr - guard->from < guard->length) {
+    if (guard && info->si_code > 0 && guards(guard, info->si_addr)) {
         siglongjmp(guard->resume, 1);
     }
     chain(number, info, context);
@@ -129,9 +140,9 @@ static void install(void)
     BATON_ASSERT(ok);
 }
 
-bool fault_run(void (*work)(void *arg), void *arg, const void *from, size_t length)
+bool fault_run(void (*work)(void *arg), void *arg, const struct fault_range ranges[FAULT_RANGES])
 {
-    struct guard guard = {.from = (uintptr_t)from, .length = length};
+    struct guard guard = {.range = {ranges[0], ranges[1]}};
 
     BATON_ASSERT(!armed);
     pthread_once(&installed, install);
@@ -140,7 +151,7 @@ bool fault_run(void (*work)(void *arg), void *arg, const void *from, size_t leng
         return false;
     }
     armed = &guard;
-    /* The compiler must not move the work's loads out of the guarded stretch. */
+    /* The compiler must not move the work's loads and stores out of the guarded stretch. */
     atomic_signal_fence(memory_order_seq_cst);
     work(arg);
     atomic_signal_fence(memory_order_seq_cst);
@@ -165,5 +176,5 @@ bool fault_copy(void *to, const void *from, size_t length)
 {
     struct copy copy = {to, from, length};
 
-    return fault_run(copy_work, &copy, from, length);
+    return fault_run(copy_work, &copy, (struct fault_range[FAULT_RANGES]){{from, length}});
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copying one slice of a window: from a mapping, guarded against faults, or out of another process
- * with process_vm_readv().
+ * Copying one slice of a window: from or to a mapping, guarded against faults on either side, or
+ * out of another process with process_vm_readv().
  */
 #include "transport/slice.h"
 
@@ -56,8 +56,11 @@ static enum transport_status copy_mapped(struct transport_window *window, uint32
 {
     struct slice slice = {.window = window, .left = slice_bytes};
     const struct transport_region *region = window->region;
+    const void *own = window->source_base ? window->source_base : window->sink_base;
+    const struct fault_range ranges[FAULT_RANGES] = {{region->map, region->length},
+                                                     {own, window->own_bytes}};
 
-    if (!fault_run(copy_spans, &slice, region->map, region->length) || slice.outside) {
+    if (!fault_run(copy_spans, &slice, ranges) || slice.outside) {
         return TRANSPORT_FAILED;
     }
     return TRANSPORT_OK;

@@ -92,6 +92,7 @@ struct transport_window {
     const struct transport_region *region; /* shm only: the peer's */
     const unsigned char *source_base;      /* shm: this side's pool, pushed; NULL: a pull */
     struct transport_memory *memory;       /* nixl: this side's pool, */
+    uint64_t own_bytes;                    /* shm: of this side's pool: a fault fails the window */
     uint32_t peer_region;                  /* and the peer's: learn() may still have to come */
     const atomic_bool *stop;
     /* Push: plan bytes below it were granted, so they may come.  NULL: the transport asks for them.

@@ -84,6 +84,26 @@ TEST(sigbus_fails_the_copy)
     close(fd);
 }
 
+static void store(void *arg)
+{
+    memset(arg, 5, BYTES);
+}
+
+/* Either of the ranges is guarded, for stores as for loads. */
+TEST(stores_to_either_range_fail)
+{
+    static unsigned char other[16];
+    unsigned char *to = pages(PROT_READ);
+    const struct fault_range first[FAULT_RANGES] = {{to, BYTES}, {other, sizeof(other)}};
+    const struct fault_range second[FAULT_RANGES] = {{other, sizeof(other)}, {to, BYTES}};
+
+    CHECK(!fault_run(store, to, first));
+    CHECK(!fault_run(store, to, second));
+    mprotect(to, BYTES, PROT_READ | PROT_WRITE);
+    CHECK(fault_run(store, to, second) && to[BYTES - 1] == 5);
+    munmap(to, BYTES);
+}
+
 static void *copy_on_thread(void *arg)
 {
     unsigned char *from = pages(PROT_NONE), to[16];
@@ -151,9 +171,10 @@ TEST(a_sent_signal_is_passed_on)
 static void *touch_guarded(void *elsewhere)
 {
     static unsigned char guarded[16];
+    const struct fault_range ranges[FAULT_RANGES] = {{guarded, sizeof(guarded)}};
 
     if (sigsetjmp(back, 1) == 0) {
-        fault_run(touch, elsewhere, guarded, sizeof(guarded));
+        fault_run(touch, elsewhere, ranges);
     }
     return NULL;
 }
@@ -161,10 +182,11 @@ static void *touch_guarded(void *elsewhere)
 static void *send_guarded(void *arg)
 {
     static unsigned char guarded[16];
+    const struct fault_range ranges[FAULT_RANGES] = {{guarded, sizeof(guarded)}};
 
     (void)arg;
     if (sigsetjmp(back, 1) == 0) {
-        fault_run(send_signal, guarded, guarded, sizeof(guarded));
+        fault_run(send_signal, guarded, ranges);
     }
     return NULL;
 }

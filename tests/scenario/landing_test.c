@@ -350,32 +350,32 @@ static void ask_unknown(struct raw_link *raw)
  * finds it and has its answer, and no work is taken.  Once it has drained, nobody gets in. */
 TEST(a_closing_engine_is_asked_until_it_has_drained)
 {
-    struct pair_setup setup = {.kind = plain_shm,
-                               .source.progress = BATON_PROGRESS_CALLER,
-                               .source.window_bytes = PAIR_BLOCK_BYTES,
-                               .sink.window_bytes = PAIR_BLOCK_BYTES};
-    struct end offer = {0}, fetch = {0};
-    struct raw_link raw;
+    const struct baton_fetch_args push = {.mode = BATON_PUSH, .transport = "shm"};
+    struct raw_link source, sink;
+    struct end fetch = {0};
+    struct ticket ticket;
     struct pair pair;
+    struct frame f;
 
-    pair_open(&pair, &setup);
-    CHECK(offer_start(&pair, &offer, END_BLOCKS_MAX, CONTENT, NULL) == BATON_OK);
-    CHECK(fetch_start(&pair, &fetch, &offer.ticket, END_BLOCKS_MAX,
-                      &(struct baton_fetch_args){.mode = BATON_PUSH}) == BATON_OK);
-    CHECK(end_wait_landed(&fetch, PAIR_BLOCK_BYTES));
-    pair.source_frozen = true;
-    baton_engine_close(pair.sink);
-    CHECK(end_wait_outcome(&fetch) && fetch.result.outcome == BATON_CANCELLED);
-    CHECK(baton_engine_drain(pair.sink, 1) == BATON_ETIMEOUT);
-    CHECK(raw_dial_rings(&raw, pair.sink));
-    ask_unknown(&raw);
-    raw_close(&raw);
-    pair.source_frozen = false;
+    pair_open(&pair, &(struct pair_setup){.kind = plain_shm});
+    CHECK(raw_listen(&source));
+    ticket.length = raw_ticket(&source, PAIR_BLOCK_BYTES, BLOCKS, ticket.bytes);
+    CHECK(fetch_start(&pair, &fetch, &ticket, BLOCKS, &push) == BATON_OK);
+    if (raw_accept_push(&source, PAIR_BLOCK_BYTES, BLOCKS, &f)) {
+        baton_engine_close(pair.sink);
+        CHECK(end_wait_outcome(&fetch) && fetch.result.outcome == BATON_CANCELLED);
+        CHECK(baton_engine_drain(pair.sink, 1) == BATON_ETIMEOUT);
+        CHECK(raw_dial_rings(&sink, pair.sink));
+        ask_unknown(&sink);
+        raw_close(&sink);
+        f = (struct frame){.type = FRAME_QUIESCED, .quiesced = {f.grant.fetch_id, RAW_ATTEMPT, 0}};
+        CHECK(raw_say(&source, &f));
+    }
     end_finish(&fetch);
+    CHECK(fetch.receipt.proof == BATON_PROOF_PEER_DRAIN);
     CHECK(baton_engine_drain(pair.sink, PAIR_WAIT_MS) == BATON_OK);
-    CHECK(!raw_dial_rings(&raw, pair.sink));
-    raw_close(&raw);
-    baton_handoff_cancel(offer.handoff, BATON_CANCEL_OFFER);
-    end_finish(&offer);
+    CHECK(!raw_dial_rings(&sink, pair.sink));
+    raw_close(&sink);
+    raw_close(&source);
     pair_close(&pair);
 }

@@ -91,12 +91,11 @@ TEST(the_limit_of_fetches_is_a_limit)
     pair_close(&pair);
 }
 
-/* A sink that may have one link gets nothing from a second source, says so, and keeps the first. */
+/* A sink that may have one link takes from a second source by giving up the first's, and back. */
 TEST(the_limit_of_links_is_a_limit)
 {
     struct pair one, two;
-    struct end offer = {0}, foreign = {0}, refused = {0}, fetch = {0}, offer2 = {0};
-    baton_err err;
+    struct end offer = {0}, foreign = {0}, second = {0}, fetch = {0}, offer2 = {0};
 
     pair_open(&one, &(struct pair_setup){.kind = plain_shm, .sink.links_max = 1});
     pair_open(&two, &(struct pair_setup){.kind = plain_shm});
@@ -106,13 +105,9 @@ TEST(the_limit_of_links_is_a_limit)
     end_finish(&offer);
     CHECK(fetch.result.outcome == BATON_COMPLETED);
     CHECK(offer_start(&two, &foreign, 1, 1, NULL) == BATON_OK);
-    err = fetch_start(&one, &refused, &foreign.ticket, 1, NULL);
-    CHECK(err == BATON_ELIMIT || err == BATON_OK);
-    if (err == BATON_OK) {
-        end_finish(&refused); /* an idle link may be given up for a new one */
-        CHECK(refused.result.outcome == BATON_COMPLETED ||
-              refused.result.outcome == BATON_LINK_LOST);
-    }
+    CHECK(fetch_start(&one, &second, &foreign.ticket, 1, NULL) == BATON_OK);
+    end_finish(&second);
+    CHECK(second.result.outcome == BATON_COMPLETED);
     CHECK(offer_start(&one, &offer2, 1, 1, NULL) == BATON_OK);
     fetch = (struct end){0};
     CHECK(fetch_start(&one, &fetch, &offer2.ticket, 1, NULL) == BATON_OK);
@@ -123,6 +118,50 @@ TEST(the_limit_of_links_is_a_limit)
     end_finish(&foreign);
     pair_close(&one);
     pair_close(&two);
+}
+
+/* A sink that may have one link gives it up, when it idles, for the next fetch's source, at once
+ * and each time; while it is in use the fetch fails, and the link stays. */
+TEST(an_idle_link_gives_its_place)
+{
+    for (unsigned k = 0; k < kinds_count; k++) {
+        struct pair_setup setup = {.kind = &kinds[k], .sink.links_max = 1};
+        struct end offer[2] = {{0}}, fetch[2] = {{0}};
+        struct pair one, two;
+
+        if (kinds[k].progress == BATON_PROGRESS_CALLER) {
+            continue; /* the other pair's source is not driven */
+        }
+        pair_open(&one, &setup);
+        pair_open(&two, &setup);
+        for (unsigned i = 0; i < 20; i++) {
+            memset(fetch, 0, sizeof(fetch));
+            CHECK_ON(&one, offer_start(i % 2 ? &two : &one, &offer[0], 1, i, NULL) == BATON_OK);
+            CHECK_ON(&one, fetch_in_time(&one, &fetch[0], &offer[0].ticket) == BATON_OK);
+            end_retire(&fetch[0]);
+            CHECK_ON(&one, fetch[0].result.outcome == BATON_COMPLETED);
+            end_drop(&fetch[0]);
+            end_finish(&offer[0]);
+            memset(offer, 0, sizeof(offer));
+        }
+        memset(fetch, 0, sizeof(fetch));
+        CHECK_ON(&one, offer_start(&one, &offer[0], 1, 1, &(struct baton_offer_args){0}) == 0);
+        CHECK_ON(&one, offer_start(&two, &offer[1], 1, 1, NULL) == BATON_OK);
+        CHECK_ON(&one, fetch_in_time(&one, &fetch[0], &offer[0].ticket) == BATON_OK);
+        CHECK_ON(&one, end_wait_stage(&fetch[0], BATON_STAGE_READING));
+        CHECK_ON(&one, fetch_start(&one, &fetch[1], &offer[1].ticket, 1, NULL) == BATON_OK);
+        end_finish(&fetch[1]);
+        CHECK_ON(&one, fetch[1].result.outcome == BATON_LINK_LOST);
+        CHECK_ON(&one, fetch[1].result.cause == BATON_CAUSE_UNREACHABLE);
+        baton_offer_advance(offer[0].handoff, BATON_WATERMARK_END);
+        end_finish(&fetch[0]);
+        CHECK_ON(&one, fetch[0].result.outcome == BATON_COMPLETED);
+        end_finish(&offer[0]);
+        baton_handoff_cancel(offer[1].handoff, BATON_CANCEL_OFFER);
+        end_finish(&offer[1]);
+        pair_close(&one);
+        pair_close(&two);
+    }
 }
 
 /* A source with one link turns a second sink away, and takes it once the first has gone. */

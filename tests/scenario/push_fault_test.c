@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A peer that is killed or stopped in the middle of a push: the other side's receipt is its own
- * drain, at once.  The peer is a child process; the test's own engine is made after the fork.
+ * A peer that is killed or stopped in the middle of a push: over tcp the other side's receipt is
+ * its own drain, at once; over shm a sink's waits for the end of the process.  The peer is a child
+ * process; the test's own engine is made after the fork.
  */
 #include "scenario/pair.h"
 
@@ -10,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +29,7 @@ struct half {
     uint32_t blocks[BLOCKS];
     atomic_int victim; /* this process gets `signal` when the first bytes have landed; 0: none */
     int signal;
+    const char *transport; /* NULL: tcp */
     struct baton_result result;
     struct baton_receipt receipt;
 };
@@ -47,9 +50,9 @@ static void on_trace(void *arg, const struct baton_trace *trace)
 
 static bool half_open(struct half *half)
 {
-    static const char *const tcp = "tcp";
+    const char *const transport = half->transport ? half->transport : "tcp";
     struct baton_engine_options options = {.size = sizeof(options),
-                                           .transports = &tcp,
+                                           .transports = &transport,
                                            .transports_count = 1,
                                            .on_trace = on_trace,
                                            .arg = half};
@@ -123,9 +126,9 @@ static void half_close(struct half *half)
 }
 
 /* The child: the source, until it is killed. */
-_Noreturn static void live_as_source(int tell)
+_Noreturn static void live_as_source(int tell, const char *transport)
 {
-    struct half half = {0};
+    struct half half = {.transport = transport};
     struct ticket ticket = {0};
 
     if (half_open(&half) && half_offer(&half, &ticket) &&
@@ -169,7 +172,7 @@ static void sink_loses(int signal, struct half *half)
     CHECK(pipe(pipes) == 0);
     pid = fork();
     if (pid == 0) {
-        live_as_source(pipes[1]);
+        live_as_source(pipes[1], half->transport);
     }
     half->signal = signal;
     atomic_init(&half->victim, pid);
@@ -248,4 +251,37 @@ TEST(a_sink_killed_in_mid_push)
 TEST(a_sink_stopped_in_mid_push)
 {
     source_loses(SIGSTOP);
+}
+
+/* The sink's process has no free descriptor when its link is lost: the end of the source, which
+ * stored into its blocks, is seen all the same. */
+TEST(a_source_killed_when_no_descriptor_is_free)
+{
+    struct half half = {.transport = "shm", .signal = SIGSTOP};
+    struct ticket ticket = {0};
+    struct rlimit limit, none;
+    int pipes[2], status = 0;
+    pid_t pid;
+
+    CHECK(pipe(pipes) == 0);
+    pid = fork();
+    if (pid == 0) {
+        live_as_source(pipes[1], half.transport);
+    }
+    atomic_init(&half.victim, pid);
+    CHECK(read(pipes[0], &ticket, sizeof(ticket)) == sizeof(ticket));
+    CHECK(half_open(&half) && half_fetch(&half, &ticket));
+    CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    none = limit;
+    none.rlim_cur = 3; /* all of those are in use */
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0 && dup(pipes[0]) < 0);
+    reap(pid);
+    CHECK(half_await(&half, PAIR_WAIT_MS));
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    CHECK(half.result.outcome == BATON_LINK_LOST);
+    CHECK(half.receipt.proof == BATON_PROOF_PEER_EXITED);
+    half_close(&half);
+    close(pipes[0]);
+    close(pipes[1]);
 }
