@@ -223,6 +223,8 @@ struct engine_link {
     struct transport_link *transport[ENGINE_TRANSPORTS];
     unsigned out;        /* windows and serves that a transport has */
     bool pushed;         /* sink: its peer may write into our pools */
+    bool writer_told;    /* source: the peer knows which process pushes for us, if it can */
+    int writer;          /* sink: a pidfd of the helper that pushes for the source; -1: none */
     struct doubt *doubt; /* then: what is made of the link's loss */
     struct engine_link *flush_next;
     /* Sink. */

@@ -371,6 +371,15 @@ static baton_err open_region(struct engine_link *link, const struct frame_region
                          link->peer_exit.fd, r->base, r->nonce_base, r->nonce, ret_error);
 }
 
+/* A frame's descriptor was sent before it: through a ring, the frame can be here first. */
+static int pop_fd(struct engine_link *link)
+{
+    if (link->control.ringed && link->control.fd_count == 0) {
+        connection_bells(&link->control);
+    }
+    return connection_pop_fd(&link->control);
+}
+
 /* What NIXL is to know of a peer's pool; who does not allow NIXL has no use for it. */
 static bool in_region_nixl(struct engine_link *link, const struct frame *frame)
 {
@@ -404,12 +413,11 @@ static bool in_region(struct engine_link *link, const struct frame *frame)
     if (r->kind == REGION_NIXL) {
         return in_region_nixl(link, frame);
     }
+    if (r->kind == REGION_WRITER) {
+        return landing_writer(link, pop_fd(link));
+    }
     if (r->kind == REGION_MEMFD) {
-        /* It was sent before the frame was: through a ring, the frame can be here first. */
-        if (link->control.ringed && link->control.fd_count == 0) {
-            connection_bells(&link->control);
-        }
-        fd = connection_pop_fd(&link->control);
+        fd = pop_fd(link);
     }
 
     if ((!link->sink && r->kind != REGION_MEMFD) || !link->control.is_unix ||

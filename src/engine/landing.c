@@ -7,10 +7,12 @@
  */
 #include "engine/landing.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* ---- the source ---- */
@@ -124,6 +126,22 @@ bool landing_reserve(struct engine_link *link)
     return engine->push_spare && link->out < ENGINE_WINDOWS_MAX;
 }
 
+/*
+ * The sink has to see the end of who stores into its memory.  Without a word, as where the link can
+ * carry no descriptor, that end is no proof for it.
+ */
+static void tell_writer(struct engine_link *link, unsigned transport)
+{
+    const struct transport_ops *ops = link->engine->transports[transport].ops;
+    const struct frame frame = {.type = FRAME_REGION, .region.kind = REGION_WRITER};
+    int fd = ops->process && !link->writer_told ? ops->process(link->transport[transport]) : -1;
+
+    if (fd >= 0 && link->control.is_unix && link->control.out_fd < 0) {
+        link->writer_told = connection_add(&link->control, &frame, fd);
+        link_wants(link->engine, link->number);
+    }
+}
+
 void landing_start(baton_engine *engine, const struct core_action *a)
 {
     struct baton_handoff *h = engine->table[CORE_OFFER][a->index];
@@ -166,6 +184,7 @@ void landing_start(baton_engine *engine, const struct core_action *a)
     }
     engine->counts.bytes_served += a->serve.length;
     ops->post(&w->window);
+    tell_writer(link, landing->transport); /* it is known now, and has not begun to write */
 }
 
 void landing_stop(baton_engine *engine, const struct core_action *a)
@@ -214,7 +233,10 @@ struct doubt {
     bool exited; /* the process has ended */
     baton_engine *engine;
     struct ticket ticket;
-    bool in_process;  /* if the source writes by a library, that is in its own process */
+    bool in_process;            /* if the source writes by a library, that is in its own process, */
+    struct transport_fd writer; /* or in this one; fd -1: it has ended, or is not known */
+    bool writer_exited;
+    bool writers;     /* there were several, so the end of one says nothing */
     uint64_t dial_us; /* not before */
     struct doubt *next;
 };
@@ -287,35 +309,61 @@ static struct baton_handoff *fetch_at(baton_engine *engine, uint32_t index)
 }
 
 /*
- * Over shm the source's process alone wrote.  By nixl that is so where the lanes let no NIC write,
- * and then what this side's own library stored counts too: its end has to be gone.
+ * Over shm the source's process alone wrote.  By nixl that is so, or its helper did, where the
+ * lanes let no NIC write; and then what this side's own library stored counts too: its end has to
+ * be gone.
  */
 static bool exit_proves(const struct baton_handoff *h, const struct doubt *doubt)
 {
-    return h->transports_wanted == WIRE_TRANSPORT_SHM ||
-           (h->fenced && h->exit_proves && doubt->in_process);
+    if (!doubt->exited || h->transports_wanted == WIRE_TRANSPORT_SHM) {
+        return doubt->exited;
+    }
+    return h->fenced && h->exit_proves &&
+           (doubt->in_process || (doubt->writer_exited && !doubt->writers));
+}
+
+static void prove_exit(struct doubt *doubt)
+{
+    struct core_event event = {.type = CORE_EVENT_PROOF, .proof.proof = BATON_PROOF_PEER_EXITED};
+
+    for (uint32_t i = 0; i < doubt->engine->options.fetches_max; i++) {
+        const struct baton_handoff *h = fetch_at(doubt->engine, i);
+
+        if (is_doubtful(h, doubt) && exit_proves(h, doubt)) {
+            event.proof.id = h->id;
+            engine_apply(doubt->engine, &event);
+        }
+    }
+}
+
+static void fd_close(baton_engine *engine, struct transport_fd *fd)
+{
+    if (fd->fd >= 0) {
+        loop_unwatch(engine, fd);
+        close(fd->fd);
+        fd->fd = -1;
+    }
 }
 
 /* What its process wrote itself, it writes no more; mappings of pools are not inherited. */
 static void source_exited(struct transport_fd *watch, unsigned events)
 {
     struct doubt *doubt = (struct doubt *)(void *)((char *)watch - offsetof(struct doubt, exit));
-    baton_engine *engine = doubt->engine;
-    struct core_event event = {.type = CORE_EVENT_PROOF, .proof.proof = BATON_PROOF_PEER_EXITED};
 
     (void)events;
-    loop_unwatch(engine, &doubt->exit);
-    close(doubt->exit.fd);
-    doubt->exit.fd = -1;
+    fd_close(doubt->engine, &doubt->exit);
     doubt->exited = true;
-    for (uint32_t i = 0; i < engine->options.fetches_max; i++) {
-        const struct baton_handoff *h = fetch_at(engine, i);
+    prove_exit(doubt);
+}
 
-        if (is_doubtful(h, doubt) && exit_proves(h, doubt)) {
-            event.proof.id = h->id;
-            engine_apply(engine, &event);
-        }
-    }
+static void writer_exited(struct transport_fd *watch, unsigned events)
+{
+    struct doubt *doubt = (struct doubt *)(void *)((char *)watch - offsetof(struct doubt, writer));
+
+    (void)events;
+    fd_close(doubt->engine, &doubt->writer);
+    doubt->writer_exited = true;
+    prove_exit(doubt);
 }
 
 static const struct doubt *doubt_of(const baton_engine *engine, const struct baton_handoff *h)
@@ -351,8 +399,7 @@ static baton_proof fenced_proof(const baton_engine *engine, const struct baton_h
     if (h->quiesced) {
         return BATON_PROOF_PEER_DRAIN;
     }
-    return doubt && doubt->exited && exit_proves(h, doubt) ? BATON_PROOF_PEER_EXITED
-                                                           : BATON_PROOF_NONE;
+    return doubt && exit_proves(h, doubt) ? BATON_PROOF_PEER_EXITED : BATON_PROOF_NONE;
 }
 
 bool landing_fenced(void *arg, uint64_t serial, baton_proof proof, bool exit_proves)
@@ -397,6 +444,20 @@ bool landing_quiesced(const struct engine_link *link, const struct frame *frame)
     return false;
 }
 
+bool landing_writer(struct engine_link *link, int pidfd)
+{
+    /* Signal 0 does nothing, to a pidfd alone. */
+    bool fits = link->sink && link->writer < 0 && pidfd >= 0 &&
+                (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0 || errno != EBADF);
+
+    if (fits) {
+        link->writer = pidfd;
+    } else if (pidfd >= 0) {
+        close(pidfd);
+    }
+    return fits;
+}
+
 /* If the kernel has no memory for it now, the next tick tries again. */
 static void doubt_watch(struct doubt *doubt)
 {
@@ -407,9 +468,12 @@ static void doubt_watch(struct doubt *doubt)
 
 void doubt_begin(struct engine_link *link)
 {
-    struct doubt *doubt = link->doubt;
+    struct doubt *doubt = link->doubt, *before = doubt_about(link);
 
-    if (!link->pushed || doubt_about(link)) {
+    if (!link->pushed || before) {
+        if (before) {
+            before->writers = true; /* of an older link, and of this one */
+        }
         return;
     }
     link->doubt = NULL;
@@ -419,9 +483,15 @@ void doubt_begin(struct engine_link *link)
         .pid = link->control.pid,
         .engine = link->engine,
         .in_process = link->peer_transports & WIRE_NIXL_IN_PROCESS,
+        .writer = {.fd = link->writer, .ready = writer_exited},
         .ticket = link->ticket,
         .next = link->engine->doubts};
     link->engine->doubts = doubt;
+    link->writer = -1;
+    if (doubt->writer.fd >= 0 && !loop_watch(link->engine, &doubt->writer, EPOLLIN)) {
+        close(doubt->writer.fd); /* then it is not known */
+        doubt->writer.fd = -1;
+    }
     doubt_watch(doubt);
 }
 
@@ -449,10 +519,8 @@ int doubt_process(const baton_engine *engine, const uint8_t incarnation[ID_BYTES
 
 static void doubt_free(struct doubt *doubt)
 {
-    if (doubt->exit.fd >= 0) {
-        loop_unwatch(doubt->engine, &doubt->exit);
-        close(doubt->exit.fd);
-    }
+    fd_close(doubt->engine, &doubt->exit);
+    fd_close(doubt->engine, &doubt->writer);
     free(doubt);
 }
 

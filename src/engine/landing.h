@@ -32,6 +32,8 @@ struct engine_link *landing_link(const struct baton_handoff *h, uint32_t slot);
 bool landing_wanted(const struct baton_handoff *h);
 /* An OPEN that names our blocks; a link that is lost; its source, who may still write. */
 bool landing_out(struct engine_link *link, struct frame *frame, const struct baton_handoff *h);
+/* A pidfd that came, ours now: of the process that pushes for the source.  False: it is none. */
+bool landing_writer(struct engine_link *link, int pidfd);
 void doubt_begin(struct engine_link *link);
 /* Nobody else needs the pidfd of a lost link any more: a doubt that has none may. */
 void doubt_take(struct engine_link *link);

@@ -548,7 +548,8 @@ void region_unref(struct engine_region *region)
 
 void link_init(struct engine_link *link, baton_engine *engine, uint32_t number)
 {
-    *link = (struct engine_link){.engine = engine, .number = number, .peer_exit.fd = -1};
+    *link =
+        (struct engine_link){.engine = engine, .number = number, .peer_exit.fd = -1, .writer = -1};
     for (unsigned i = 0; i < BATON_POOLS_MAX; i++) {
         link->told[i] = UINT32_MAX;
     }
@@ -571,6 +572,9 @@ void link_released(struct engine_link *link)
     doubt_take(link);
     if (link->peer_exit.fd >= 0) {
         close(link->peer_exit.fd);
+    }
+    if (link->writer >= 0) {
+        close(link->writer);
     }
     free(link->doubt);
     connection_close(&link->control);

@@ -527,6 +527,11 @@ static void nixl_share(struct transport_link *link, struct transport_memory *mem
     }
 }
 
+static int nixl_process(const struct transport_link *link)
+{
+    return link->helper ? nixl_host_process(link->helper) : -1;
+}
+
 /* Pools that are to go let their idle ports go. */
 static void drop_ports(struct transport *transport)
 {
@@ -558,5 +563,6 @@ const struct transport_ops transport_nixl = {
     .stop = nixl_stop,
     .share = nixl_share,
     .learn = nixl_learn,
+    .process = nixl_process,
     .progress = nixl_progress,
 };

@@ -378,6 +378,11 @@ bool nixl_host_in_helper(const struct nixl_host *host)
     return !host->threaded;
 }
 
+int nixl_host_process(const struct nixl_host *host)
+{
+    return host->exit.fd;
+}
+
 /* ---- ending ---- */
 
 void nixl_host_leave(struct nixl_host *host)

@@ -41,6 +41,8 @@ baton_err nixl_host_greeted(struct nixl_host *host, struct baton_error *ret_erro
 void nixl_host_use(struct nixl_host *host, const struct nixl_host_user *user);
 
 bool nixl_host_in_helper(const struct nixl_host *host);
+/* A pidfd of the helper, borrowed; -1: it is a thread, or has ended. */
+int nixl_host_process(const struct nixl_host *host);
 
 /* `fd` is borrowed; -1: none.  False: no memory, and nothing was sent. */
 bool nixl_host_send(struct nixl_host *host, const struct nixl_message *message, const void *bytes,

@@ -247,6 +247,9 @@ struct transport_ops {
     bool (*learn)(struct transport_link *link, uint32_t region, uint64_t bytes,
                   const void *descriptor, size_t length);
 
+    /* Libraries only: a pidfd of the helper process that works for the link, borrowed; -1: none. */
+    int (*process)(const struct transport_link *link);
+
     /* Give back what threads have finished and, without movers, copy one slice.  True: call again
      * without waiting. */
     bool (*progress)(struct transport *transport);

@@ -217,8 +217,14 @@ static const char *check_region(const struct frame *frame)
 {
     const struct frame_region *r = &frame->region;
 
-    if (r->kind != REGION_MEMFD && r->kind != REGION_PROCESS && r->kind != REGION_NIXL) {
+    if (r->kind < REGION_MEMFD || r->kind > REGION_WRITER) {
         return "REGION: unknown kind";
+    }
+    if (r->kind == REGION_WRITER) {
+        return r->region || r->length || r->block_bytes || r->base || r->nonce_base ||
+                       frame->payload_length
+                   ? "REGION: a writer has no memory"
+                   : NULL;
     }
     if ((r->kind == REGION_NIXL) != (frame->payload_length > 0)) {
         return "REGION: only a library's comes with a description";

@@ -72,6 +72,7 @@ enum region_kind {
     REGION_MEMFD = 1, /* a descriptor travels with the frame */
     REGION_PROCESS,   /* to be read with process_vm_readv */
     REGION_NIXL,      /* payload: how NIXL reaches it, see src/transport/nixl.c */
+    REGION_WRITER,    /* no region: a pidfd travels, of the process that pushes for the source */
 };
 
 struct frame_hello {

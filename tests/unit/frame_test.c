@@ -324,9 +324,10 @@ static const struct patch patches[] = {
     {FRAME_REJECT, 10, 1, 0xe4, FRAME_BAD},
     {FRAME_REJECT, 10, 1, ' ', FRAME_WHOLE},
     {FRAME_BULK, 0, 4, 0, FRAME_BAD},
-    {FRAME_REGION, 4, 1, 0, FRAME_BAD},            /* kind */
-    {FRAME_REGION, 4, 1, REGION_MEMFD, FRAME_BAD}, /* with a base */
-    {FRAME_REGION, 4, 1, REGION_NIXL + 1, FRAME_BAD},
+    {FRAME_REGION, 4, 1, 0, FRAME_BAD},             /* kind */
+    {FRAME_REGION, 4, 1, REGION_MEMFD, FRAME_BAD},  /* with a base */
+    {FRAME_REGION, 4, 1, REGION_WRITER, FRAME_BAD}, /* with memory */
+    {FRAME_REGION, 4, 1, REGION_WRITER + 1, FRAME_BAD},
     {FRAME_REGION, 5, 8, 0, FRAME_BAD}, /* length */
     {FRAME_REGION, 5, 8, 0xffff, FRAME_BAD},
     {FRAME_REGION, 5, 8, 0x10000, FRAME_WHOLE},
