@@ -21,7 +21,8 @@ static void settle(struct world *w)
 }
 
 /* The sink's window at `place`, 0 for the oldest, ends with that status. */
-static void end_window_at(struct world *w, uint32_t place, enum core_copied status)
+static void end_window_proven(struct world *w, uint32_t place, enum core_copied status,
+                              baton_proof proof)
 {
     struct world_node *n = &w->nodes[SINK];
     struct world_copy copy = n->copies[place];
@@ -37,7 +38,13 @@ static void end_window_at(struct world *w, uint32_t place, enum core_copied stat
     event.copied.length = copy.length;
     event.copied.landed = status == CORE_COPIED_OK ? copy.length : 0;
     event.copied.status = status;
+    event.copied.proof = proof;
     world_event(w, SINK, &event);
+}
+
+static void end_window_at(struct world *w, uint32_t place, enum core_copied status)
+{
+    end_window_proven(w, place, status, BATON_PROOF_NONE);
 }
 
 static void end_window(struct world *w, enum core_copied status)
@@ -419,4 +426,20 @@ TEST(failed_windows_end_the_fetch)
         CHECK(slot.stage == BATON_STAGE_OFFERED); /* another can come */
         end_world(w);
     }
+}
+
+/* A window that was over by a proof from outside, and not by itself, is what the receipt says, also
+ * when another came back by itself after it. */
+TEST(proof_of_a_window_is_the_receipts)
+{
+    struct world *w = world_create(&(struct world_options){0});
+    struct world_handoff *offer = world_offer(w, SOURCE, &whole);
+    struct world_handoff *fetch = world_fetch(w, SINK, offer, &(struct world_fetch_options){0});
+
+    settle(w);
+    end_window_proven(w, 0, CORE_COPIED_FAILED, BATON_PROOF_HELPER_EXITED);
+    CHECK(fetch->outcome == BATON_FAILED && fetch->quiets == 0);
+    end_window(w, CORE_COPIED_ABORTED);
+    CHECK(fetch->quiets == 1 && fetch->proof == BATON_PROOF_HELPER_EXITED);
+    end_world(w);
 }
