@@ -292,7 +292,7 @@ struct baton_engine_options {
     unsigned offers_max;   /* at once; default 4096 */
     unsigned fetches_max;  /* at once; default 4096 */
     unsigned links_max;    /* at once; default 64 */
-    uint32_t window_bytes; /* most bytes of one window; default 1 MiB */
+    uint32_t window_bytes; /* most bytes of one window; default 1 MiB, of nixl alone 4 MiB */
     uint32_t slice_bytes; /* most bytes that a mover copies without looking for a cancel; default 64
                              KiB */
     uint64_t inflight_bytes_max; /* most bytes of all windows under way, but for one window of each

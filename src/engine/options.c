@@ -83,6 +83,13 @@ static baton_err check_options(const struct baton_engine_options *o, struct bato
     return check_arrays(o, ret_error);
 }
 
+/* Its moves are smaller than its windows, so these bound no cancel. */
+static bool only_nixl(const struct baton_engine_options *o)
+{
+    return o->transports_count == 1 && o->transports && o->transports[0] &&
+           strcmp(o->transports[0], transport_nixl.name) == 0;
+}
+
 baton_err options_copy(struct baton_engine_options *ret_options,
                        const struct baton_engine_options *options, struct baton_error *ret_error)
 {
@@ -108,7 +115,7 @@ baton_err options_copy(struct baton_engine_options *ret_options,
     o.offers_max = or_default(o.offers_max, 4096);
     o.fetches_max = or_default(o.fetches_max, 4096);
     o.links_max = or_default(o.links_max, 64);
-    o.window_bytes = or_default(o.window_bytes, 1 << 20);
+    o.window_bytes = or_default(o.window_bytes, only_nixl(&o) ? 4 << 20 : 1 << 20);
     o.slice_bytes = or_default(o.slice_bytes, 64 << 10);
     o.inflight_bytes_max = o.inflight_bytes_max ? o.inflight_bytes_max : 16 << 20;
     o.attempts_max = or_default(o.attempts_max, 64);

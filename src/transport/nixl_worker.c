@@ -229,12 +229,13 @@ static void move_begin(struct worker *w, struct port *port, const struct nixl_me
     }
 }
 
-/* Each status asked for polls the library. */
-static bool moves_poll(struct worker *w, struct port *port)
+/* Each status asked for polls the library.  `*ret_polled`: some was. */
+static bool moves_poll(struct worker *w, struct port *port, bool *ret_polled)
 {
     struct move **at = &port->moves;
     bool any = false;
 
+    *ret_polled = false;
     while (*at) {
         struct move *move = *at;
         int status;
@@ -243,6 +244,7 @@ static bool moves_poll(struct worker *w, struct port *port)
             at = &move->next;
             continue;
         }
+        *ret_polled = *ret_polled || !move->done;
         status = move->done ? NIXL_OK : w->api->get_xfer_status(port->agent, move->request);
         if (move_settle(w, port, move, status)) {
             *at = move->next;
@@ -517,10 +519,13 @@ static bool ports_poll(struct worker *w)
 
     for (struct port *port = w->ports; port; port = port->next) {
         uint64_t start_ns = clock_now_ns();
+        bool polled;
 
-        moved = moves_poll(w, port) || moved;
-        w->api->get_notifs(port->agent, port->notices, NULL);
-        w->api->notif_map_clear(port->notices);
+        moved = moves_poll(w, port, &polled) || moved;
+        if (!polled) {
+            w->api->get_notifs(port->agent, port->notices, NULL);
+            w->api->notif_map_clear(port->notices);
+        }
         moved = moved || clock_now_ns() - start_ns > IDLE_CALL_NS;
     }
     return moved;
