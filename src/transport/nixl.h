@@ -20,8 +20,9 @@ enum {
     SPAN_BYTES_MAX = 256 << 10, /* what is adjacent is one span up to here */
     DESCRIPTOR_VERSION = 1,
     DESCRIPTOR_HEAD_BYTES = 16,
-    NO_REGION = UINT32_MAX,
 };
+
+#define NO_REGION UINT32_MAX
 
 /* What the self-test of fences has shown.  Of the process, as the lanes are. */
 enum fence_state {
