@@ -53,6 +53,60 @@ TEST(account_ends_each_request_one_way)
     CHECK(account_end_of(&r) == REQUEST_FAILED);
 }
 
+/* What was with a process that died is lost, unless its end at the other side is known; a link that
+ * breaks without a fault is still a failure. */
+TEST(account_ends_of_what_a_fault_hit)
+{
+    struct request_reports r = both(BATON_UNDECIDED, BATON_LINK_LOST);
+
+    r.hit = r.source_lost = true;
+    CHECK(account_end_of(&r) == REQUEST_LOST);
+    r.source_lost = false; /* a link that was given up */
+    CHECK(account_end_of(&r) == REQUEST_LOST);
+    r.hit = false;
+    CHECK(account_end_of(&r) == REQUEST_FAILED);
+    r = both(BATON_UNDECIDED, BATON_COMPLETED);
+    r.hit = r.source_lost = true;
+    CHECK(account_end_of(&r) == REQUEST_COMPLETED);
+    r.sink.outcome = BATON_TIMED_OUT;
+    CHECK(account_end_of(&r) == REQUEST_TIMED_OUT);
+    r.sink.outcome = BATON_REFUSED;
+    CHECK(account_end_of(&r) == REQUEST_LOST);
+    r.sink.outcome = BATON_FAILED;
+    CHECK(account_end_of(&r) == REQUEST_FAILED);
+    r.fetched = false;
+    CHECK(account_end_of(&r) == REQUEST_LOST);
+    r = both(BATON_COMPLETED, BATON_UNDECIDED);
+    r.hit = r.sink_lost = true;
+    CHECK(account_end_of(&r) == REQUEST_LOST);
+}
+
+/* What decode completed of a prefill that died before it could say so is no disagreement. */
+TEST(account_trusts_decode_when_prefill_died)
+{
+    struct account account = {0};
+    struct request_reports r = both(BATON_UNDECIDED, BATON_COMPLETED);
+
+    account_request(&account, &r);
+    CHECK(account.disagreements == 1);
+    r.hit = r.source_lost = true;
+    account_request(&account, &r);
+    CHECK(account.disagreements == 1 && account.ends[REQUEST_COMPLETED] == 2);
+    account_fini(&account);
+}
+
+/* A fetch that the engine itself refuses, because of what the peer holds, is counted apart. */
+TEST(account_counts_what_is_limited)
+{
+    struct account account = {0};
+    struct request_reports r = both(BATON_CANCELLED, BATON_REFUSED);
+
+    r.sink.limited = true;
+    account_request(&account, &r);
+    CHECK(account.ends[REQUEST_REFUSED] == 1 && account.limited == 1);
+    account_fini(&account);
+}
+
 /* A cause counts as occurred only when the request ended where the plan wanted it. */
 TEST(account_counts_causes_that_occurred)
 {
@@ -106,6 +160,79 @@ TEST(account_checks_name_what_is_wrong)
         }
         CHECK(failed == (i ? 1 : 0) && named == failed);
     }
+}
+
+/* How many checks fail; `name` is one of those. */
+static size_t failed_checks(struct account *account, const struct burst_config *config,
+                            const char *name, bool *ret_named)
+{
+    struct account_check checks[ACCOUNT_CHECKS_MAX];
+    size_t count = account_checks(account, config, checks), failed = 0;
+
+    *ret_named = false;
+    for (size_t i = 0; i < count; i++) {
+        failed += !checks[i].ok;
+        *ret_named = *ret_named || (!checks[i].ok && !strcmp(checks[i].name, name));
+    }
+    return failed;
+}
+
+static struct account after_faults(void)
+{
+    struct account account = {.have_stats = true,
+                              .probes = BURST_PROBES,
+                              .probes_ok = BURST_PROBES,
+                              .requests = 2,
+                              .ends = {[REQUEST_COMPLETED] = 1, [REQUEST_LOST] = 1},
+                              .faults = BURST_FAULTS,
+                              .fault = {{.moving = 1}}};
+
+    account.prefill.pool = (struct baton_pool_stats){.blocks = 8, .free_blocks = 8};
+    account.decode.pool = account.prefill.pool;
+    return account;
+}
+
+/* With faults, requests may be lost by a kill and not by a stop; each fault has to have come, and
+ * one of them in the middle of a transfer. */
+TEST(account_checks_of_faults)
+{
+    struct burst_config config = {.concurrency = 48, .fault = BURST_FAULT_KILL};
+    struct account account = after_faults();
+    bool named;
+
+    CHECK(failed_checks(&account, &config, "", &named) == 0);
+    account.fault[0].moving = 0;
+    CHECK(failed_checks(&account, &config, "faults_in_transfer", &named) == 1 && named);
+    account = after_faults();
+    account.faults = 1;
+    CHECK(failed_checks(&account, &config, "faults", &named) == 1 && named);
+    account = after_faults();
+    config.fault = BURST_FAULT_STOP;
+    CHECK(failed_checks(&account, &config, "lost", &named) == 1 && named);
+}
+
+/* Blocks may stay in quarantine only where no proof exists, and only those of requests that are
+ * known to wait for one. */
+TEST(account_checks_what_stays_in_quarantine)
+{
+    struct burst_config config = {.concurrency = 48,
+                                  .fault = BURST_FAULT_KILL,
+                                  .transport = BURST_NIXL,
+                                  .push = true,
+                                  .host = BATON_HOST_HELPER,
+                                  .lanes = "shm"};
+    struct account account = after_faults();
+    bool named;
+
+    account.decode.pool.free_blocks = 5;
+    account.decode.pool.quarantine_blocks = 3;
+    account.unproven_blocks = 3;
+    CHECK(failed_checks(&account, &config, "", &named) == 0);
+    account.unproven_blocks = 2;
+    CHECK(failed_checks(&account, &config, "quarantined_blocks", &named) == 1 && named);
+    account.unproven_blocks = 3;
+    strcpy(config.lanes, "tcp");
+    CHECK(failed_checks(&account, &config, "quarantined_blocks", &named) == 1 && named);
 }
 
 /* A block counts when it was rewritten before its old reader was quiet, whoever tells first. */

@@ -65,6 +65,7 @@ TEST(burst_options_defaults)
     CHECK(options.config.concurrency == 48 && options.config.duration_ms == 30000 &&
           options.config.block_bytes == 16384 && options.config.movers == -1);
     CHECK(!strcmp(options.model, "tiny") && !options.role);
+    CHECK(options.config.fault == BURST_FAULT_NONE && !options.config.fault_decode);
     free(message);
 }
 
@@ -89,6 +90,21 @@ TEST(burst_options_of_nixl)
     free(message);
 }
 
+/* Faults are none unless asked for, and prefill's unless said. */
+TEST(burst_options_of_faults)
+{
+    struct burst_options options;
+    char *message;
+
+    CHECK(read_options(WORDS("--fault", "stop"), &options, &message) == -1);
+    CHECK(options.config.fault == BURST_FAULT_STOP && !options.config.fault_decode);
+    free(message);
+    CHECK(read_options(WORDS("--fault", "kill", "--fault-peer", "decode"), &options, &message) ==
+          -1);
+    CHECK(options.config.fault == BURST_FAULT_KILL && options.config.fault_decode);
+    free(message);
+}
+
 /* What is wrong is refused by its name, also where only the two together are wrong. */
 TEST(burst_options_refused)
 {
@@ -103,6 +119,9 @@ TEST(burst_options_refused)
     CHECK(refused(WORDS("--requests", "1", "--duration", "1"), "not both"));
     CHECK(refused(WORDS("--speed", "2"), "--trace"));
     CHECK(refused(WORDS("--role", "nobody"), "--role"));
+    CHECK(refused(WORDS("--fault", "sleep"), "--fault"));
+    CHECK(refused(WORDS("--fault", "kill", "--fault-peer", "both"), "--fault-peer"));
+    CHECK(refused(WORDS("--fault-peer", "decode"), "--fault"));
     CHECK(refused(WORDS("more"), "\"more\" is not an option"));
 }
 
@@ -127,6 +146,8 @@ static bool read_again(const struct burst_options *options)
            again.config.push == options->config.push && again.config.seed == options->config.seed &&
            again.config.host == options->config.host &&
            again.config.on_doubt == options->config.on_doubt &&
+           again.config.fault == options->config.fault &&
+           again.config.fault_decode == options->config.fault_decode &&
            !strcmp(again.config.lanes, options->config.lanes) &&
            again.config.block_bytes == options->config.block_bytes;
     free(message);
@@ -141,6 +162,8 @@ TEST(burst_options_print_what_is_read)
         {"--transport", "nixl", "--lanes", "posix", "--mode", "push", "--seed", "7"},
         {"--transport", "nixl", "--host", "helper", "--on-doubt", "fence", "--lanes", "tcp"},
         {"--transport", "tcp", "--model", "Qwen3-0.6B", "--requests", "9"},
+        {"--fault", "stop", "--fault-peer", "decode"},
+        {"--fault", "kill"},
     };
 
     for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
@@ -160,6 +183,13 @@ TEST(lanes_of_this_host)
     CHECK(lanes_on_host("shm") && lanes_on_host("posix") && lanes_on_host("self,posix,cma"));
     CHECK(!lanes_on_host("tcp") && !lanes_on_host("posix,tcp") && !lanes_on_host("all"));
     CHECK(!lanes_on_host("^tcp") && !lanes_on_host("shmem") && !lanes_on_host(""));
+}
+
+/* Lanes over which a peer's library stores nothing itself. */
+TEST(lanes_that_own_their_memory)
+{
+    CHECK(lanes_own("tcp") && lanes_own("posix,tcp"));
+    CHECK(!lanes_own("shm") && !lanes_own("tcp,cma") && !lanes_own("all") && !lanes_own(""));
 }
 
 /* Named lanes win over the environment's, which win over tcp; the rest is left as it was set. */

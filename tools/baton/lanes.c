@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "transport/nixl_worker.h"
+
 #define LANES_VARIABLE "UCX_TLS"
 
 bool lanes_read(struct option_place place, const char *text, char ret_lanes[LANES_BYTES])
@@ -55,6 +57,11 @@ bool lanes_on_host(const char *lanes)
         at += length + (at[length] == ',');
     }
     return all;
+}
+
+bool lanes_own(const char *lanes)
+{
+    return nixl_lanes(lanes) == NIXL_LANES_OWN;
 }
 
 _Noreturn void lanes_exit(int code)

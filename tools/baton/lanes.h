@@ -27,6 +27,10 @@ const char *lanes_set(const char *lanes);
  * wants to be told so. */
 bool lanes_on_host(const char *lanes);
 
+/* Whether with all of them only the process that owns memory stores into it: what a peer sends, its
+ * own library puts there. */
+bool lanes_own(const char *lanes);
+
 /*
  * Leave a process that may have loaded NIXL: the destructors of some of the libraries that it
  * brings crash at a normal exit.

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "lanes.h"
+
 enum {
     CONCURRENCY_TO_HOLD_MIN = 16, /* at these, half of the concurrency must be in flight */
     CONCURRENCY_TO_HOLD_MAX = 48,
@@ -14,7 +16,7 @@ enum {
 static const double completed_share = 0.3; /* at a cancel rate of 0.5 and below */
 
 static const char *const end_names[REQUEST_ENDS] = {
-    "completed", "cancelled", "timed_out", "failed", "refused",
+    "completed", "cancelled", "timed_out", "lost", "failed", "refused",
 };
 
 static const char *const place_names[CANCELLED_INS] = {
@@ -43,8 +45,14 @@ static enum request_end end_by_source(const struct message_ended *source,
 
 enum request_end account_end_of(const struct request_reports *reports)
 {
+    if (reports->sink_lost || (reports->source_lost && !reports->fetched)) {
+        return REQUEST_LOST;
+    }
     if (!reports->fetched) {
         return end_by_source(&reports->source, REQUEST_FAILED);
+    }
+    if (reports->sink.limited && reports->sink.outcome == BATON_REFUSED) {
+        return REQUEST_REFUSED;
     }
     switch ((baton_outcome)reports->sink.outcome) {
     case BATON_COMPLETED:
@@ -61,8 +69,10 @@ enum request_end account_end_of(const struct request_reports *reports)
         return end_by_source(&reports->source, REQUEST_CANCELLED);
     case BATON_REFUSED:
         /* The offer was gone because the request itself had ended. */
-        return end_by_source(&reports->source, REQUEST_REFUSED);
+        return end_by_source(&reports->source,
+                             reports->source_lost ? REQUEST_LOST : REQUEST_REFUSED);
     case BATON_LINK_LOST:
+        return reports->hit ? REQUEST_LOST : REQUEST_FAILED;
     case BATON_FAILED:
     case BATON_UNDECIDED:
         break;
@@ -148,7 +158,8 @@ static void account_bytes(struct account *account, const struct request_reports 
     account->bytes_completed += reports->bytes;
     account->wrong_bytes += reports->sink.wrong_bytes;
     account->verify_errors += reports->sink.wrong_bytes > 0;
-    account->disagreements += reports->source.slot_stage != BATON_STAGE_COMMITTED;
+    account->disagreements +=
+        !reports->source_lost && reports->source.slot_stage != BATON_STAGE_COMMITTED;
 }
 
 void account_request(struct account *account, const struct request_reports *reports)
@@ -156,6 +167,7 @@ void account_request(struct account *account, const struct request_reports *repo
     enum request_end end = account_end_of(reports);
 
     account->ends[end]++;
+    account->limited += reports->fetched && reports->sink.limited && end == REQUEST_REFUSED;
     account->planned[reports->plan.cause]++;
     account->occurred[reports->plan.cause] += occurred(reports, end);
     account_bytes(account, reports, end);
@@ -238,7 +250,7 @@ static void must_be_least(struct check_list *list, const char *name, double valu
 static void check_shares(struct check_list *list, struct account *account,
                          const struct burst_config *config)
 {
-    double requests = (double)account->requests;
+    double requests = (double)(account->requests - account->ends[REQUEST_LOST] - account->limited);
     double share = config->cancel_rate > 0.5 ? completed_share * 2 * (1 - config->cancel_rate)
                                              : completed_share;
 
@@ -247,11 +259,35 @@ static void check_shares(struct check_list *list, struct account *account,
                       " (a share of the requests)");
     }
     if (config->concurrency >= CONCURRENCY_TO_HOLD_MIN &&
-        config->concurrency <= CONCURRENCY_TO_HOLD_MAX && config->speed == 0 &&
+        config->concurrency <= CONCURRENCY_TO_HOLD_MAX && config->speed == 0 && !config->fault &&
         account->in_flight.seen >= SAMPLES_FOR_HOLD) {
         must_be_least(list, "in_flight.p50", samples_percentile(&account->in_flight, 50),
                       config->concurrency / 2.0, " (half of the concurrency)");
     }
+}
+
+/* Of a burst without faults nothing is lost, nothing is refused and all is proven; with them, what
+ * their kind explains. */
+static void check_faults(struct check_list *list, struct account *account,
+                         const struct burst_config *config)
+{
+    uint64_t quarantined = account_quarantined_blocks(account), hits = 0;
+    bool unproven = fault_unproven(config, lanes_own(config->lanes));
+
+    must_be_zero(list, "quarantined_blocks",
+                 unproven && quarantined == account->unproven_blocks ? 0 : quarantined);
+    must_be_zero(list, "refused", account->ends[REQUEST_REFUSED] - account->limited);
+    if (!fault_loses(config)) {
+        must_be_zero(list, "lost", account->ends[REQUEST_LOST]);
+    }
+    if (!config->fault || account->interrupted) {
+        return;
+    }
+    for (unsigned i = 0; i < account->faults; i++) {
+        hits += account->fault[i].moving > 0;
+    }
+    must_be_least(list, "faults", account->faults, BURST_FAULTS, "");
+    must_be_least(list, "faults_in_transfer", (double)hits, 1, "");
 }
 
 size_t account_checks(struct account *account, const struct burst_config *config,
@@ -266,7 +302,6 @@ size_t account_checks(struct account *account, const struct burst_config *config
     must_be_zero(&list, "verify_errors", account->verify_errors);
     must_be_zero(&list, "late_bytes", account_late_bytes(account));
     must_be_zero(&list, "leaked_blocks", account_leaked_blocks(account));
-    must_be_zero(&list, "quarantined_blocks", account_quarantined_blocks(account));
     must_be_zero(&list, "double_outcomes",
                  account->prefill.double_outcomes + account->decode.double_outcomes);
     must_be_zero(&list, "receipt_errors",
@@ -275,7 +310,7 @@ size_t account_checks(struct account *account, const struct burst_config *config
     must_be_zero(&list, "disagreements", account->disagreements);
     must_be_zero(&list, "untold", account->untold);
     must_be_zero(&list, "failed", account->ends[REQUEST_FAILED]);
-    must_be_zero(&list, "refused", account->ends[REQUEST_REFUSED]);
+    check_faults(&list, account, config);
     must_be_zero(&list, "unaccounted",
                  account->requests > sum ? account->requests - sum : sum - account->requests);
     must_be_zero(&list, "children_lost", account->children_lost);

@@ -10,6 +10,7 @@
 
 #include "baton.h"
 #include "burst/config.h"
+#include "burst/fault.h"
 #include "burst/plan.h"
 #include "burst/proto.h"
 #include "percentile.h"
@@ -19,6 +20,7 @@ enum request_end {
     REQUEST_COMPLETED = 0,
     REQUEST_CANCELLED,
     REQUEST_TIMED_OUT,
+    REQUEST_LOST, /* a process that had it died, or the link to it was given up, by a fault */
     REQUEST_FAILED,
     REQUEST_REFUSED,
     REQUEST_ENDS,
@@ -39,7 +41,9 @@ enum cancelled_in {
 struct request_reports {
     struct request_plan plan;
     uint64_t bytes;
-    bool fetched; /* decode was told to fetch: `sink` counts */
+    bool fetched;                /* decode was told to fetch: `sink` counts */
+    bool hit;                    /* it was under way at a fault */
+    bool source_lost, sink_lost; /* the process that it was with has died: its end is not known */
     struct message_ended source, sink;
 };
 
@@ -55,6 +59,10 @@ struct account {
     uint64_t reused_under_reader;
     uint64_t probes, probes_ok;
     uint64_t probes_ms;
+    uint64_t limited; /* refused by decode's own engine: the peer held too much in quarantine */
+    uint64_t unproven_blocks; /* of requests whose receipt had not come in the end */
+    unsigned faults;
+    struct fault fault[BURST_FAULTS];
     uint64_t children_lost;
     double seconds;
     bool stuck;

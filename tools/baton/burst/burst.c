@@ -10,6 +10,7 @@
 #include "baton.h"
 #include "burst/decode.h"
 #include "burst/driver.h"
+#include "burst/fault.h"
 #include "burst/load.h"
 #include "burst/options.h"
 #include "burst/prefill.h"
@@ -71,6 +72,10 @@ static int choose_pool(struct burst_options *options, const struct load *load)
                                                                       : BURST_POOL_REQUESTS_MAX;
     uint64_t largest = burst_blocks(config, load->largest_tokens);
 
+    if (config->fault && config->transport == BURST_NIXL) {
+        /* A proof may take seconds, or never come: the burst goes on with the rest. */
+        requests *= 1 + BURST_FAULTS;
+    }
     if (!config->pool_blocks) {
         config->pool_blocks = burst_blocks(config, (uint64_t)load->mean_tokens) * requests;
         config->pool_blocks = config->pool_blocks < largest ? largest : config->pool_blocks;
@@ -164,8 +169,9 @@ int burst_command(int argc, char **argv)
         return code;
     }
     if (options.role) {
-        return strcmp(options.role, "prefill") ? burst_decode((int)options.channel_fd)
-                                               : burst_prefill((int)options.channel_fd);
+        return strcmp(options.role, "prefill")
+                   ? burst_decode((int)options.channel_fd, (int)options.board_fd)
+                   : burst_prefill((int)options.channel_fd, (int)options.board_fd);
     }
     if (options.config.transport == BURST_NIXL) {
         /* The processes of the burst inherit it. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,41 +17,136 @@
 enum { CHILD_LEAVE_MS = 20000, EXEC_FAILED = 127 };
 
 /* In the child, after fork(): only calls that are safe there. */
-static _Noreturn void become(const char *name, int fd)
+static _Noreturn void become(const char *name, int channel, int board)
 {
-    char number[16];
-    char *argv[] = {"baton", "burst", "--role", (char *)(uintptr_t)name, "--channel", number, NULL};
+    char channel_text[16], board_text[16];
+    char *argv[] = {"baton",     "burst",      "--role",  (char *)(uintptr_t)name,
+                    "--channel", channel_text, "--board", board_text,
+                    NULL};
 
-    snprintf(number, sizeof(number), "%d", fd);
-    if (fcntl(fd, F_SETFD, 0) == 0) {
+    snprintf(channel_text, sizeof(channel_text), "%d", channel);
+    snprintf(board_text, sizeof(board_text), "%d", board);
+    /* A driver that dies leaves nobody stopped: its processes then see that it has gone. */
+    prctl(PR_SET_PDEATHSIG, SIGCONT);
+    if (fcntl(channel, F_SETFD, 0) == 0 && fcntl(board, F_SETFD, 0) == 0) {
         execv("/proc/self/exe", argv);
     }
     _exit(EXEC_FAILED);
 }
 
-bool child_start(struct child *child, const char *name)
+static pid_t spawn(const char *name, struct board **ret_board, int *ret_channel)
 {
-    int ends[2];
+    int ends[2], page;
+    struct board *board;
 
-    *child = (struct child){.name = name, .channel = {.fd = -1, .closed = true}};
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
-        fprintf(stderr, "baton burst: socketpair: %s\n", strerror(errno));
-        return false;
+        return -1;
+    }
+    board = board_create(&page);
+    if (!board) {
+        close(ends[0]);
+        close(ends[1]);
+        return -1;
     }
     pid_t pid = fork();
     if (pid == 0) {
-        become(name, ends[1]);
+        become(name, ends[1], page);
     }
     close(ends[1]);
+    close(page);
     if (pid < 0) {
-        fprintf(stderr, "baton burst: fork: %s\n", strerror(errno));
         close(ends[0]);
+        board_unmap(board);
+        return -1;
+    }
+    *ret_board = board;
+    *ret_channel = ends[0];
+    return pid;
+}
+
+bool child_start(struct child *child, const char *name)
+{
+    int channel;
+
+    *child = (struct child){.name = name, .channel = {.fd = -1, .closed = true}};
+    pid_t pid = spawn(name, &child->board, &channel);
+    if (pid < 0) {
+        fprintf(stderr, "baton burst: the %s process can not be started: %s\n", name,
+                strerror(errno));
         return false;
     }
     child->pid = pid;
-    channel_init(&child->channel, ends[0]);
+    channel_init(&child->channel, channel);
     return true;
 }
+
+/* ---- faults ---- */
+
+static bool left_in_order(const struct child *child, int status)
+{
+    if (WIFSIGNALED(status)) {
+        fprintf(stderr, "baton burst: the %s process (pid %d) was ended by signal %d (%s)\n",
+                child->name, (int)child->pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+        return false;
+    }
+    if (WEXITSTATUS(status)) {
+        fprintf(stderr, "baton burst: the %s process (pid %d) ended with exit code %d\n",
+                child->name, (int)child->pid, WEXITSTATUS(status));
+        return false;
+    }
+    return true;
+}
+
+static pid_t wait_status(pid_t pid, int options, int *ret_status)
+{
+    pid_t got = waitpid(pid, ret_status, options);
+
+    while (got < 0 && errno == EINTR) {
+        got = waitpid(pid, ret_status, options);
+    }
+    return got;
+}
+
+bool child_stop(struct child *child)
+{
+    int status = 0;
+
+    if (kill(child->pid, SIGSTOP) || wait_status(child->pid, WUNTRACED, &status) != child->pid) {
+        return false;
+    }
+    if (!WIFSTOPPED(status)) {
+        left_in_order(child, status);
+        child->pid = 0;
+        return false;
+    }
+    return true;
+}
+
+void child_continue(const struct child *child)
+{
+    if (child->pid) {
+        kill(child->pid, SIGCONT);
+    }
+}
+
+int child_kill(struct child *child)
+{
+    int status = 0;
+
+    kill(child->pid, SIGKILL);
+    wait_status(child->pid, 0, &status);
+    child->pid = 0;
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+void child_forget(struct child *child)
+{
+    channel_fini(&child->channel);
+    board_unmap(child->board);
+    child->board = NULL;
+}
+
+/* ---- the end ---- */
 
 /* Waits up to `timeout_ms` for the process's end, without taking its status. */
 static bool wait_for_end(pid_t pid, int timeout_ms)
@@ -69,39 +165,21 @@ static bool wait_for_end(pid_t pid, int timeout_ms)
     return ready == 1;
 }
 
-static bool left_in_order(const struct child *child, int status)
-{
-    if (WIFSIGNALED(status)) {
-        fprintf(stderr, "baton burst: the %s process (pid %d) was ended by signal %d (%s)\n",
-                child->name, (int)child->pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
-        return false;
-    }
-    if (WEXITSTATUS(status)) {
-        fprintf(stderr, "baton burst: the %s process (pid %d) ended with exit code %d\n",
-                child->name, (int)child->pid, WEXITSTATUS(status));
-        return false;
-    }
-    return true;
-}
-
 bool child_finish(struct child *child)
 {
     int status = 0;
 
+    child_forget(child);
     if (!child->pid) {
         return true;
     }
-    channel_fini(&child->channel);
     bool ended = wait_for_end(child->pid, CHILD_LEAVE_MS);
     if (!ended) {
         fprintf(stderr, "baton burst: the %s process (pid %d) does not leave; it is killed\n",
                 child->name, (int)child->pid);
         kill(child->pid, SIGKILL);
     }
-    pid_t got = waitpid(child->pid, &status, 0);
-    while (got < 0 && errno == EINTR) {
-        got = waitpid(child->pid, &status, 0);
-    }
+    pid_t got = wait_status(child->pid, 0, &status);
     bool ok = ended && got == child->pid && left_in_order(child, status);
     child->pid = 0;
     return ok;

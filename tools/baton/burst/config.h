@@ -19,6 +19,10 @@ enum {
     BURST_UNTOLD_MS = 3000,
     BURST_UNTOLD_SABOTAGED_MS = 300, /* where that is the rule, more requests get their turn */
     BURST_STATS_PATH_BYTES = 90,
+    BURST_FAULTS = 2, /* evenly over the burst */
+    /* What is in quarantine has this long to come out, after the last request. */
+    BURST_PROOF_MS = 25000,   /* a self-test of fences can take 20 s */
+    BURST_UNPROVEN_MS = 1000, /* where no proof exists */
 };
 
 /* Bugs that are switched on in test builds.  The first ones are the library's, the others our own.
@@ -31,6 +35,13 @@ enum burst_sabotage {
     BURST_SABOTAGE_DOUBLE_OUTCOME,
     BURST_SABOTAGE_LEAK,
     BURST_SABOTAGE_WRONG_RECEIPT,
+};
+
+/* What happens to one of the two processes in mid burst. */
+enum burst_fault {
+    BURST_FAULT_NONE = 0,
+    BURST_FAULT_STOP, /* SIGSTOP, and later SIGCONT */
+    BURST_FAULT_KILL, /* SIGKILL, and a new process of its role */
 };
 
 enum burst_transport {
@@ -60,7 +71,9 @@ struct burst_config {
     bool push;               /* fetches are pushes; else pulls */
     bool link_tcp;
     bool verbose;
-    int movers; /* -1: the engine's default */
+    int movers;        /* -1: the engine's default */
+    unsigned fault;    /* enum burst_fault */
+    bool fault_decode; /* it hits decode; else prefill */
     enum burst_sabotage sabotage;
     char stats_path[BURST_STATS_PATH_BYTES]; /* empty: none; ".prefill" and ".decode" are added */
 };

@@ -55,7 +55,13 @@ static bool fetch(struct role *role, struct record *record)
         .notices = role_notices(record),
     };
 
-    if (baton_fetch(role->engine, &args, &handoff, &error)) {
+    baton_err err = baton_fetch(role->engine, &args, &handoff, &error);
+    if (err == BATON_ELIMIT && role->config.fault) {
+        /* The peer that was hit by a fault holds too much in quarantine. */
+        record->limited = true;
+        return false;
+    }
+    if (err) {
         role_trouble(role, false, "request %" PRIu64 ": baton_fetch: %s", record->id, error.text);
         return false;
     }
@@ -69,7 +75,7 @@ static void start(struct role *role, struct record *record)
 
     atomic_store(&record->fired, cancel_now);
     if (!fetch(role, record)) {
-        record->result.outcome = BATON_FAILED;
+        record->result.outcome = record->limited ? BATON_REFUSED : BATON_FAILED;
         give_back(role, record);
         role_ended(role, record);
         return;
@@ -223,12 +229,29 @@ static bool reached(const struct record *record, const struct baton_trace *trace
 }
 
 /* The engine's thread. */
+static void show_place(struct role *role, struct record *record, const struct baton_trace *trace)
+{
+    enum board_place place = BOARD_AWAY;
+
+    if (trace->to == BATON_STAGE_READING && trace->bytes_landed > 0 &&
+        trace->bytes_landed < trace->bytes_total) {
+        place = BOARD_MOVING;
+    } else if (trace->to == BATON_STAGE_OPENING || trace->to == BATON_STAGE_READING ||
+               trace->to == BATON_STAGE_COMMITTING) {
+        place = BOARD_WAITING;
+    }
+    board_move(role->board, record->place, place);
+    record->place = place;
+}
+
+/* The engine's thread. */
 static void on_trace(void *arg, const struct baton_trace *trace)
 {
     struct role *role = arg;
     struct record *record = trace->arg;
     bool attempt = record->plan.cause == BURST_ATTEMPT_REFETCHED;
 
+    show_place(role, record, trace);
     if (!reached(record, trace) || atomic_exchange(&record->fired, true)) {
         return;
     }
@@ -260,7 +283,7 @@ static void on_stop(struct role *role)
     wakeup_stop(&decode_of(role)->wakeup);
 }
 
-int burst_decode(int fd)
+int burst_decode(int fd, int board_fd)
 {
     static const struct role_ops ops = {
         .name = "decode",
@@ -276,5 +299,5 @@ int burst_decode(int fd)
     };
     static struct decode decode;
 
-    return role_run(&decode.role, &ops, fd);
+    return role_run(&decode.role, &ops, fd, board_fd);
 }

@@ -4,6 +4,6 @@
 #ifndef BATON_TOOLS_BURST_DECODE_H
 #define BATON_TOOLS_BURST_DECODE_H
 
-int burst_decode(int fd);
+int burst_decode(int fd, int board_fd);
 
 #endif

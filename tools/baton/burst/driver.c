@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The burst's load, and what it does on each message: see burst_driver.h. */
+/* The phases of a burst: see burst/driver.h. */
 #include "burst/driver.h"
 
 #include <errno.h>
@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "burst/children.h"
-#include "burst/reuse.h"
+#include "burst/drive.h"
+#include "burst/fault.h"
 #include "burst/role.h"
+#include "burst/strike.h"
 #include "command.h"
+#include "lanes.h"
 
 enum {
     SAMPLE_MS = 10,
@@ -21,41 +23,7 @@ enum {
     START_WAIT_MS = 60000,
     REPORT_WAIT_MS = 60000,
     PROBE_BYTES_MAX = 4 << 20,
-    TROUBLES_SHOWN = 10,
     ISSUE_AT_ONCE = 64,
-};
-
-#define NS_PER_MS UINT64_C(1000000)
-
-/* One request under way. */
-struct request {
-    bool active, probe;
-    bool offered, source_ended, sink_ended;
-    bool prodded; /* decode was told by us that it is over */
-    uint64_t source_ended_ns;
-    uint64_t id;
-    uint32_t slot;
-    uint32_t blocks;
-    struct message_ticket ticket;
-    struct request_reports reports;
-};
-
-struct driver {
-    const struct burst_config *config;
-    const struct load *load;
-    struct account *account;
-    void (*on_progress)(const struct burst_progress *progress);
-    struct child prefill, decode;
-    bool prefill_ready, decode_ready, prefill_reported, decode_reported;
-    struct request *requests; /* by slot */
-    uint32_t *free_slots;     /* a ring: a slot rests before it is used again */
-    size_t slots, free_first, free_count;
-    uint64_t issued, next_id, active, offered;
-    struct reuse *reuse;
-    uint64_t start_ns, sample_ns, progress_ns, moved_ns;
-    bool sampling, probing;
-    unsigned troubles;
-    bool fatal;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -73,223 +41,6 @@ uint64_t burst_blocks(const struct burst_config *config, uint64_t tokens)
     return blocks ? blocks : 1;
 }
 
-/* ------------------------------------------------------------------------------------------
- * requests */
-
-static void tell(struct child *child, enum message_kind kind, const struct request *request)
-{
-    struct message message = {.kind = kind, .slot = request->slot, .id = request->id};
-
-    if (kind == MESSAGE_REQUEST || kind == MESSAGE_FETCH) {
-        message.request.plan = request->reports.plan;
-        message.request.bytes = request->reports.bytes;
-        message.request.blocks = request->blocks;
-        message.request.ticket_bytes = request->ticket.length;
-        memcpy(message.request.ticket, request->ticket.bytes, sizeof(message.request.ticket));
-    }
-    channel_send(&child->channel, &message);
-}
-
-static void issue(struct driver *driver, uint64_t blocks, const struct request_plan *plan)
-{
-    uint32_t slot = driver->free_slots[driver->free_first];
-    struct request *request = &driver->requests[slot];
-
-    driver->free_first = (driver->free_first + 1) % driver->slots;
-    driver->free_count--;
-    memset(request, 0, sizeof(*request));
-    request->active = true;
-    request->probe = driver->probing;
-    request->id = ++driver->next_id;
-    request->slot = slot;
-    request->blocks = (uint32_t)blocks;
-    request->reports.plan = *plan;
-    request->reports.bytes = blocks * driver->config->block_bytes;
-    driver->active++;
-    tell(&driver->prefill, MESSAGE_REQUEST, request);
-}
-
-static void issue_from_load(struct driver *driver)
-{
-    const struct burst_config *config = driver->config;
-    uint64_t index = driver->issued++;
-    struct load_request load = load_request_at(driver->load, index);
-    uint64_t blocks = burst_blocks(config, load.input_tokens);
-    struct request_plan plan = burst_plan(config->seed, index, blocks * config->block_bytes,
-                                          load.output_tokens, config->cancel_rate);
-
-    driver->account->requests++;
-    issue(driver, blocks, &plan);
-}
-
-/* An end that no run without process faults should have: say what both sides know of it. */
-static void tell_strange_end(struct driver *driver, const struct request *request)
-{
-    const struct message_ended *source = &request->reports.source, *sink = &request->reports.sink;
-    enum request_end end = account_end_of(&request->reports);
-
-    if (end < REQUEST_FAILED || driver->troubles++ >= TROUBLES_SHOWN) {
-        return;
-    }
-    fprintf(stderr,
-            "baton burst: request %" PRIu64 " (%s, %" PRIu32
-            " blocks) ended as %s: prefill %s, %s; decode %s, %s, in %s%s\n",
-            request->id, burst_cause_name(request->reports.plan.cause), request->blocks,
-            request_end_name(end), baton_outcome_name(source->outcome),
-            baton_cause_name(source->cause), baton_outcome_name(sink->outcome),
-            baton_cause_name(sink->cause), baton_stage_name(sink->stage),
-            sink->refetched ? ", fetched again" : "");
-}
-
-static void over(struct driver *driver, struct request *request)
-{
-    tell_strange_end(driver, request);
-    if (request->probe) {
-        account_probe(driver->account, &request->reports);
-    } else {
-        account_request(driver->account, &request->reports);
-    }
-    request->active = false;
-    driver->active--;
-    driver->offered -= request->offered;
-    driver->free_slots[(driver->free_first + driver->free_count++) % driver->slots] = request->slot;
-    driver->moved_ns = role_now_ns();
-}
-
-static void fetch(struct driver *driver, struct request *request)
-{
-    if (!request->reports.fetched && !request->source_ended) {
-        request->reports.fetched = true;
-        tell(&driver->decode, MESSAGE_FETCH, request);
-    }
-}
-
-/* ------------------------------------------------------------------------------------------
- * messages */
-
-static void on_offered(struct driver *driver, struct request *request,
-                       const struct message_ticket *ticket)
-{
-    const struct request_plan *plan = &request->reports.plan;
-
-    request->offered = true;
-    driver->offered++;
-    request->ticket = *ticket;
-    if (plan->cause == BURST_GONE_BEFORE_PREFILL) {
-        tell(&driver->prefill, MESSAGE_CANCEL, request);
-    } else if (plan->fetch_when == FETCH_AT_OFFER) {
-        fetch(driver, request);
-        if (plan->at_once) {
-            tell(&driver->decode, MESSAGE_CANCEL, request);
-        }
-    }
-}
-
-static void on_ended(struct driver *driver, struct request *request, bool source,
-                     const struct message_ended *ended)
-{
-    struct request_reports *reports = &request->reports;
-
-    if (source) {
-        request->source_ended = true;
-        request->source_ended_ns = role_now_ns();
-        reports->source = *ended;
-    } else {
-        request->sink_ended = true;
-        reports->sink = *ended;
-        driver->account->untold += request->prodded && ended->started && ended->cancels;
-        driver->account->reused_under_reader +=
-            reuse_reader_quiet(driver->reuse, request->id, ended->quiet_ns);
-        /* Nobody will use the offer any more: its blocks are wanted. */
-        if (!request->source_ended && ended->outcome != BATON_COMPLETED) {
-            tell(&driver->prefill, MESSAGE_CANCEL, request);
-        }
-    }
-    if (request->source_ended && (request->sink_ended || !reports->fetched)) {
-        over(driver, request);
-    }
-}
-
-static void on_trouble(struct driver *driver, const struct child *child,
-                       const struct message_trouble *trouble)
-{
-    driver->fatal = driver->fatal || trouble->fatal;
-    if (driver->troubles++ < TROUBLES_SHOWN) {
-        fprintf(stderr, "baton burst: %s: %.500s\n", child->name, trouble->text);
-    }
-}
-
-/* Messages that are about no request. */
-static bool on_general(struct driver *driver, const struct child *child,
-                       const struct message *message)
-{
-    bool prefill = child == &driver->prefill;
-
-    switch (message->kind) {
-    case MESSAGE_READY:
-        *(prefill ? &driver->prefill_ready : &driver->decode_ready) = true;
-        return true;
-    case MESSAGE_STATS:
-        *(prefill ? &driver->account->prefill : &driver->account->decode) = message->stats;
-        *(prefill ? &driver->prefill_reported : &driver->decode_reported) = true;
-        return true;
-    case MESSAGE_TROUBLE:
-        on_trouble(driver, child, &message->trouble);
-        return true;
-    case MESSAGE_WAKEUP:
-        if (driver->sampling) {
-            samples_add(&driver->account->bare_wakeup_us, (double)message->wakeup_ns / 1e3);
-        }
-        return true;
-    case MESSAGE_REUSED:
-        driver->account->reused_under_reader += reuse_rewritten(
-            driver->reuse, message->id, message->reused.time_ns, message->reused.blocks);
-        return true;
-    default:
-        return false;
-    }
-}
-
-static void on_message(struct driver *driver, const struct child *child,
-                       const struct message *message)
-{
-    if (on_general(driver, child, message)) {
-        return;
-    }
-    struct request *request =
-        message->slot < driver->slots ? &driver->requests[message->slot] : NULL;
-    if (!request || !request->active || request->id != message->id) {
-        return;
-    }
-    switch (message->kind) {
-    case MESSAGE_OFFERED:
-        on_offered(driver, request, &message->ticket);
-        break;
-    case MESSAGE_PARKED:
-        fetch(driver, request);
-        break;
-    case MESSAGE_REACHED:
-        tell(&driver->prefill, MESSAGE_CANCEL, request);
-        tell(&driver->decode, MESSAGE_CANCEL, request);
-        break;
-    case MESSAGE_ENDED:
-        on_ended(driver, request, child == &driver->prefill, &message->ended);
-        break;
-    default:
-        break;
-    }
-}
-
-static void receive(struct driver *driver, struct child *child)
-{
-    struct message message;
-
-    while (channel_receive(&child->channel, &message)) {
-        on_message(driver, child, &message);
-    }
-    channel_flush(&child->channel);
-}
-
 /* ----------------------------------------------------------------------------------------------
  * time */
 
@@ -297,14 +48,18 @@ static void receive(struct driver *driver, struct child *child)
  * driver, so that the run goes on, and counted. */
 static void prod(struct driver *driver, uint64_t now)
 {
-    uint64_t patience_ms = driver->config->sabotage ? BURST_UNTOLD_SABOTAGED_MS : BURST_UNTOLD_MS;
+    uint64_t patience_ns = drive_patience_ns(driver);
 
+    /* Who was stopped has the same time, from then on; one in doubt was told. */
+    if (driver->stopped || now - driver->fault_after_ns <= patience_ns) {
+        return;
+    }
     for (size_t i = 0; i < driver->slots; i++) {
         struct request *request = &driver->requests[i];
-        if (request->active && request->source_ended && !request->sink_ended && !request->prodded &&
-            now - request->source_ended_ns > patience_ms * NS_PER_MS) {
-            request->prodded = true;
-            tell(&driver->decode, MESSAGE_CANCEL, request);
+        if (request->active && request->source_ended && !request->sink_ended && !request->prod_ns &&
+            !request->doubted && now - request->source_ended_ns > patience_ns) {
+            request->prod_ns = now;
+            drive_tell(&driver->decode, MESSAGE_CANCEL, request);
         }
     }
 }
@@ -345,14 +100,15 @@ static bool pump(struct driver *driver)
     if (poll(fds, 2, SAMPLE_MS) < 0 && errno != EINTR) {
         return false;
     }
-    receive(driver, &driver->prefill);
-    receive(driver, &driver->decode);
+    drive_receive(driver, &driver->prefill);
+    drive_receive(driver, &driver->decode);
+    bool alive = strike_tick(driver);
     tick(driver);
     if (driver->active && role_now_ns() - driver->moved_ns > BURST_STUCK_MS * NS_PER_MS) {
         driver->account->stuck = true;
     }
-    return !driver->prefill.channel.closed && !driver->decode.channel.closed && !driver->fatal &&
-           !driver->account->stuck;
+    return alive && !driver->prefill.channel.closed && !driver->decode.channel.closed &&
+           !driver->fatal && !driver->account->stuck;
 }
 
 /* -------------------------------------------------------------------------------------------
@@ -390,11 +146,12 @@ static bool run_burst(struct driver *driver)
     driver->moved_ns = driver->start_ns;
     driver->progress_ns = driver->start_ns + PROGRESS_MS * NS_PER_MS;
     driver->sampling = true;
+    driver->bursting = true;
     while (alive && more_to_issue(driver)) {
         for (unsigned i = 0; i < ISSUE_AT_ONCE && driver->active < driver->config->concurrency &&
                              more_to_issue(driver) && due(driver);
              i++) {
-            issue_from_load(driver);
+            drive_issue_from_load(driver);
         }
         if (!driver->active) {
             driver->moved_ns = role_now_ns();
@@ -402,9 +159,10 @@ static bool run_burst(struct driver *driver)
         alive = pump(driver);
     }
     driver->sampling = false;
-    while (alive && driver->active) {
+    while (alive && (driver->active || driver->stopped)) {
         alive = pump(driver);
     }
+    driver->bursting = false;
     driver->account->seconds = (double)(role_now_ns() - driver->start_ns) / 1e9;
     return alive;
 }
@@ -424,7 +182,7 @@ static bool run_probes(struct driver *driver)
     driver->moved_ns = start;
     for (unsigned i = 0; i < BURST_PROBES; i++) {
         driver->account->probes++;
-        issue(driver, blocks ? blocks : 1, &plan);
+        drive_issue(driver, blocks ? blocks : 1, &plan);
     }
     while (alive && driver->active) {
         alive = pump(driver);
@@ -445,6 +203,25 @@ static bool wait_for(struct driver *driver, const bool *prefill, const bool *dec
     return *prefill && *decode;
 }
 
+/* Proofs that are late have some time to come. */
+static bool run_proofs(struct driver *driver)
+{
+    uint64_t patience_ms = fault_unproven(driver->config, lanes_own(driver->config->lanes))
+                               ? BURST_UNPROVEN_MS
+                               : BURST_PROOF_MS;
+    uint64_t start = role_now_ns();
+    bool alive = true;
+
+    while (alive && driver->shelved && role_now_ns() - start < patience_ms * NS_PER_MS) {
+        alive = pump(driver);
+    }
+    for (size_t i = 0; i < driver->slots; i++) {
+        const struct request *request = &driver->requests[i];
+        driver->account->unproven_blocks += request->shelved ? request->blocks : 0;
+    }
+    return alive;
+}
+
 static bool run_report(struct driver *driver)
 {
     struct message ask = {.kind = MESSAGE_REPORT};
@@ -458,7 +235,8 @@ static bool run_report(struct driver *driver)
 
 static bool allocate(struct driver *driver)
 {
-    driver->slots = (size_t)driver->config->concurrency * 2 + 128;
+    /* Twice what is under way, and what can be shelved. */
+    driver->slots = (size_t)driver->config->concurrency * (2 + BURST_FAULTS) + 128;
     driver->requests = calloc(driver->slots, sizeof(*driver->requests));
     driver->free_slots = calloc(driver->slots, sizeof(*driver->free_slots));
     driver->reuse = reuse_create();
@@ -473,16 +251,24 @@ static bool allocate(struct driver *driver)
     return true;
 }
 
-static bool start(struct driver *driver)
+bool drive_start(struct driver *driver, struct child *child, const char *name)
 {
     struct message message = {.kind = MESSAGE_CONFIG, .slot = (uint32_t)driver->slots};
 
     message.config = *driver->config;
-    if (!child_start(&driver->prefill, "prefill") || !child_start(&driver->decode, "decode")) {
+    if (!child_start(child, name)) {
         return false;
     }
-    channel_send(&driver->prefill.channel, &message);
-    channel_send(&driver->decode.channel, &message);
+    channel_send(&child->channel, &message);
+    return true;
+}
+
+static bool start(struct driver *driver)
+{
+    if (!drive_start(driver, &driver->prefill, "prefill") ||
+        !drive_start(driver, &driver->decode, "decode")) {
+        return false;
+    }
     return wait_for(driver, &driver->prefill_ready, &driver->decode_ready, START_WAIT_MS);
 }
 
@@ -511,6 +297,7 @@ static void give_up(struct driver *driver)
 
 static void finish(struct driver *driver)
 {
+    strike_end(driver);
     driver->account->children_lost += !child_finish(&driver->prefill);
     driver->account->children_lost += !child_finish(&driver->decode);
     free(driver->requests);
@@ -538,7 +325,8 @@ int burst_drive(const struct burst_config *config, const struct load *load,
         finish(&driver);
         return EXIT_ENVIRONMENT;
     }
-    bool whole = run_burst(&driver) && run_probes(&driver) && run_report(&driver);
+    bool whole =
+        run_burst(&driver) && run_probes(&driver) && run_proofs(&driver) && run_report(&driver);
     if (!whole) {
         give_up(&driver);
     }

@@ -24,6 +24,7 @@ enum {
     LETTERS_AT_ONCE = 64,
     DRAIN_MS = 2000,
     CONFIG_WAIT_MS = 10000,
+    SHOW_MS = 5,
 };
 
 /* ------------------------------------------------------------------------------------------
@@ -81,6 +82,7 @@ static void notice(struct role *role, struct baton_completion *completion)
         role->stats.double_outcomes++;
     } else if (completion->notice == BATON_NOTICE_DOUBT) {
         role->stats.doubts++;
+        role_doubted(role, record);
     } else if (completion->notice == BATON_NOTICE_OUTCOME) {
         if (record->outcomes++) {
             role->stats.double_outcomes++;
@@ -96,6 +98,7 @@ static void notice(struct role *role, struct baton_completion *completion)
             role_trouble(role, false, "a receipt came before the outcome");
         }
         record->receipt = completion->receipt;
+        role->stats.receipts[completion->receipt.proof]++;
         record->state = RECORD_QUIET;
         role->ops->quiet(role, record);
     }
@@ -170,6 +173,18 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* For the driver to see while there are faults. */
+static void show(struct role *role, uint64_t now)
+{
+    struct baton_pool_stats pool;
+
+    baton_pool_inspect(role->pool, &pool);
+    atomic_store(&role->board->quarantine_since_ns, now - pool.quarantine_oldest_us * 1000);
+    atomic_store(&role->board->quarantine_blocks, pool.quarantine_blocks);
+    atomic_store(&role->board->doubts, role->stats.doubts);
+    role->show_ns = now + SHOW_MS * UINT64_C(1000000);
+}
+
 /* What is due now; returns when to look again. */
 static uint64_t timers(struct role *role)
 {
@@ -182,6 +197,12 @@ static uint64_t timers(struct role *role)
         role->tick_ns = role_now_ns() + ROLE_TICK_MS * UINT64_C(1000000);
     }
     uint64_t next = role->tick_ns;
+    if (role->config.fault) {
+        if (now >= role->show_ns) {
+            show(role, now);
+        }
+        next = earlier(next, role->show_ns);
+    }
     for (size_t i = 0; i < role->timer_count;) {
         struct role_timer timer = role->timers[i];
         if (timer.due_ns > now) {
@@ -377,7 +398,9 @@ static int finish(struct role *role)
     if (drained && !baton_engine_destroy(role->engine, &error)) {
         return EXIT_OK;
     }
-    bool expected = role->config.sabotage || !role->reported;
+    /* What a fault has left without a proof, the driver has judged. */
+    bool unproven = role->config.fault && role->stats.pool.quarantine_blocks;
+    bool expected = role->config.sabotage || !role->reported || unproven;
     if (!expected) {
         fprintf(stderr, "baton burst: %s: the engine can not be destroyed: %s\n", role->ops->name,
                 drained ? error.text : "it does not become quiet");
@@ -392,7 +415,7 @@ static int live(struct role *role)
     struct message ready = {.kind = MESSAGE_READY};
     int code;
 
-    if (!receive_config(role)) {
+    if (!role->board || !receive_config(role)) {
         return EXIT_ENVIRONMENT;
     }
     if (!create_engine(role) || !role->ops->start(role)) {
@@ -412,7 +435,7 @@ static int live(struct role *role)
     return code;
 }
 
-int role_run(struct role *role, const struct role_ops *ops, int fd)
+int role_run(struct role *role, const struct role_ops *ops, int fd, int board_fd)
 {
     char process_name[16];
     int code;
@@ -421,6 +444,8 @@ int role_run(struct role *role, const struct role_ops *ops, int fd)
     role->queue_end = &role->queue;
     pthread_mutex_init(&role->letters_lock, NULL);
     channel_init(&role->channel, fd);
+    role->board = board_map(board_fd);
+    close(board_fd);
     snprintf(process_name, sizeof(process_name), "baton-%s", ops->name);
     prctl(PR_SET_NAME, process_name);
     /* A terminal's Ctrl-C goes to the driver as well, which ends the burst in order. */

@@ -45,6 +45,9 @@ static const char *const link_names[] = {"auto", "tcp", NULL};
 static const char *const host_names[] = {"auto", "in-process", "helper", NULL};
 static const char *const on_doubt_names[] = {"wait", "fence", "kill-local-peer", NULL};
 
+static const char *const fault_names[] = {"none", "stop", "kill", NULL};
+static const char *const role_names[] = {"prefill", "decode", NULL};
+
 static const char *const sabotages[] = {
     [BURST_SABOTAGE_NONE] = "none",
     [BURST_SABOTAGE_EARLY_RETIRE] = "early-retire",
@@ -76,6 +79,11 @@ static const char usage[] =
     "                          $UCX_TLS, then tcp)\n"
     "  --on-doubt NAME         what an engine does about a peer that may still write: wait, fence\n"
     "                          or kill-local-peer (default wait)\n"
+    "  --fault NAME            twice in mid burst, none (default), stop: stop a process for a "
+    "while, "
+    "or\n"
+    "                          kill: kill it, and go on with a new one of its role\n"
+    "  --fault-peer NAME       which one: prefill (default) or decode\n"
     "  --link auto|tcp         tcp: control links as between two hosts (default auto)\n"
     "  --trace FILE            requests from a trace: JSON lines with timestamp (ms), "
     "input_length,\n"
@@ -111,6 +119,8 @@ enum option_id {
     OPTION_HOST,
     OPTION_LANES,
     OPTION_ON_DOUBT,
+    OPTION_FAULT,
+    OPTION_FAULT_PEER,
     OPTION_LINK,
     OPTION_TRACE,
     OPTION_SPEED,
@@ -130,6 +140,7 @@ enum option_id {
     OPTION_VERSION,
     OPTION_ROLE,
     OPTION_CHANNEL,
+    OPTION_BOARD,
 };
 
 static const struct option long_options[] = {
@@ -141,6 +152,8 @@ static const struct option long_options[] = {
     {"host", required_argument, NULL, OPTION_HOST},
     {"lanes", required_argument, NULL, OPTION_LANES},
     {"on-doubt", required_argument, NULL, OPTION_ON_DOUBT},
+    {"fault", required_argument, NULL, OPTION_FAULT},
+    {"fault-peer", required_argument, NULL, OPTION_FAULT_PEER},
     {"link", required_argument, NULL, OPTION_LINK},
     {"trace", required_argument, NULL, OPTION_TRACE},
     {"speed", required_argument, NULL, OPTION_SPEED},
@@ -160,6 +173,7 @@ static const struct option long_options[] = {
     {"version", no_argument, NULL, OPTION_VERSION},
     {"role", required_argument, NULL, OPTION_ROLE},
     {"channel", required_argument, NULL, OPTION_CHANNEL},
+    {"board", required_argument, NULL, OPTION_BOARD},
     {NULL, 0, NULL, 0},
 };
 
@@ -287,7 +301,6 @@ static bool set_load_option(struct burst_options *options, enum option_id id,
 static bool set_option(struct burst_options *options, enum option_id id, struct option_place place,
                        const char *text)
 {
-    static const char *const role_names[] = {"prefill", "decode", NULL};
     struct burst_config *config = &options->config;
     unsigned role;
 
@@ -302,6 +315,11 @@ static bool set_option(struct burst_options *options, enum option_id id, struct 
         return lanes_read(place, text, config->lanes);
     case OPTION_ON_DOUBT:
         return option_choice(place, text, on_doubt_names, &config->on_doubt);
+    case OPTION_FAULT:
+        return option_choice(place, text, fault_names, &config->fault);
+    case OPTION_FAULT_PEER:
+        options->fault_peer = true;
+        return set_flag(place, text, role_names, &config->fault_decode);
     case OPTION_LINK:
         return set_flag(place, text, link_names, &config->link_tcp);
     case OPTION_TRACE:
@@ -324,6 +342,8 @@ static bool set_option(struct burst_options *options, enum option_id id, struct 
         return option_choice(place, text, role_names, &role);
     case OPTION_CHANNEL:
         return option_number(place, text, 0, INT32_MAX, &options->channel_fd);
+    case OPTION_BOARD:
+        return option_number(place, text, 0, INT32_MAX, &options->board_fd);
     default:
         return set_load_option(options, id, place, text);
     }
@@ -344,6 +364,10 @@ static bool check_together(const struct burst_options *options)
     }
     if (config->transport != BURST_NIXL && (config->host || config->lanes[0])) {
         fprintf(stderr, "baton burst: --host and --lanes are for --transport nixl\n");
+        return false;
+    }
+    if (options->fault_peer && !config->fault) {
+        fprintf(stderr, "baton burst: --fault-peer is about a fault: give --fault as well\n");
         return false;
     }
     return true;
@@ -442,6 +466,10 @@ void burst_options_print(const struct burst_options *options, FILE *file)
         fprintf(file, " --host %s --lanes %s", host_names[config->host], config->lanes);
     }
     fprintf(file, " --on-doubt %s", on_doubt_names[config->on_doubt]);
+    if (config->fault) {
+        fprintf(file, " --fault %s --fault-peer %s", fault_names[config->fault],
+                role_names[config->fault_decode]);
+    }
     fprintf(file,
             " --cancel-rate %g --kv-bytes-per-token %" PRIu32 " --block-tokens %" PRIu32
             " --pool-blocks %" PRIu64,

@@ -13,7 +13,8 @@ struct burst_options {
     const char *trace_path;
     const char *json_path;
     const char *role; /* hidden: what the driver starts */
-    uint64_t channel_fd;
+    uint64_t channel_fd, board_fd;
+    bool fault_peer;     /* it was given */
     uint32_t tokens_max; /* 0: no prompt is cut */
 };
 

@@ -252,7 +252,7 @@ static void on_stop(struct role *role)
     compute_stop(&prefill_of(role)->compute);
 }
 
-int burst_prefill(int fd)
+int burst_prefill(int fd, int board_fd)
 {
     static const struct role_ops ops = {
         .name = "prefill",
@@ -267,5 +267,5 @@ int burst_prefill(int fd)
     };
     static struct prefill prefill;
 
-    return role_run(&prefill.role, &ops, fd);
+    return role_run(&prefill.role, &ops, fd, board_fd);
 }

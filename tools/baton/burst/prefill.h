@@ -4,6 +4,6 @@
 #ifndef BATON_TOOLS_BURST_PREFILL_H
 #define BATON_TOOLS_BURST_PREFILL_H
 
-int burst_prefill(int fd);
+int burst_prefill(int fd, int board_fd);
 
 #endif

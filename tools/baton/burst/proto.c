@@ -18,6 +18,7 @@ static const size_t body_bytes[MESSAGE_KINDS] = {
     [MESSAGE_REQUEST] = offsetof(struct message_request, ticket),
     [MESSAGE_OFFERED] = sizeof(struct message_ticket),
     [MESSAGE_FETCH] = sizeof(struct message_request),
+    [MESSAGE_DOUBTED] = sizeof(struct message_ended),
     [MESSAGE_ENDED] = sizeof(struct message_ended),
     [MESSAGE_REUSED] = sizeof(struct message_reused),
     [MESSAGE_WAKEUP] = sizeof(uint64_t),
@@ -114,7 +115,8 @@ bool channel_receive(struct channel *channel, struct message *ret_message)
     }
     do {
         length = recv(channel->fd, &message, sizeof(message), 0);
-    } while (length < 0 && errno == EINTR);
+        /* One that died without having read all is told so before what it had said itself. */
+    } while (length < 0 && (errno == EINTR || errno == ECONNRESET));
     if (length < 0 && errno == EAGAIN) {
         return false;
     }

@@ -6,7 +6,7 @@
  *   driver -> prefill   CONFIG, REQUEST, CANCEL, REPORT
  *   prefill -> driver   READY, OFFERED, PARKED, REUSED, ENDED, STATS, TROUBLE
  *   driver -> decode    CONFIG, FETCH, CANCEL, REPORT
- *   decode -> driver    READY, REACHED, WAKEUP, ENDED, STATS, TROUBLE
+ *   decode -> driver    READY, REACHED, WAKEUP, DOUBTED, ENDED, STATS, TROUBLE
  *
  * Closing the socket tells a process to leave.
  */
@@ -30,9 +30,10 @@ enum message_kind {
     MESSAGE_FETCH,
     MESSAGE_REACHED, /* BURST_BOTH_SIDES: the point to cancel at */
     MESSAGE_CANCEL,
-    MESSAGE_ENDED,  /* this process is done with the request, its blocks are given back */
-    MESSAGE_REUSED, /* blocks of a revoked offer were written for the next request */
-    MESSAGE_WAKEUP, /* one bare wake-up round trip */
+    MESSAGE_ENDED,   /* this process is done with the request, its blocks are given back */
+    MESSAGE_DOUBTED, /* its outcome is decided, and quiet is not proven: ENDED may never come */
+    MESSAGE_REUSED,  /* blocks of a revoked offer were written for the next request */
+    MESSAGE_WAKEUP,  /* one bare wake-up round trip */
     MESSAGE_REPORT,
     MESSAGE_STATS,   /* the answer to REPORT */
     MESSAGE_TROUBLE, /* for a person; the process can not go on when `fatal` */
@@ -56,6 +57,7 @@ struct message_ticket {
 struct message_ended {
     bool started;   /* a handoff was made; else the request was cancelled in the queue for blocks */
     bool too_late;  /* a cancel of this side came after the decision */
+    bool limited;   /* baton_fetch() refused: the peer holds too much in quarantine */
     bool refetched; /* BURST_ATTEMPT_REFETCHED: this is about the second fetch */
     uint8_t cancels;                /* calls of baton_handoff_cancel() */
     uint32_t outcome, cause, stage; /* of struct baton_result */
@@ -63,6 +65,7 @@ struct message_ended {
     uint64_t bytes_landed;
     uint64_t bytes_wasted; /* of an earlier attempt */
     uint64_t wrong_bytes;
+    uint64_t start_ns; /* CLOCK_MONOTONIC, when the handoff was made */
     uint64_t quiet_ns; /* CLOCK_MONOTONIC, of the receipt */
     uint64_t
         cancel_to_quiet_ns; /* from the caller's call to the receipt in its hands; 0: not timed */
@@ -79,6 +82,7 @@ struct message_stats {
     uint64_t receipt_errors;
     uint64_t api_errors; /* broken promises of baton.h that have no counter of their own */
     uint64_t doubts;
+    uint64_t receipts[BATON_PROOF_COUNT_];
 };
 
 struct message_trouble {
@@ -94,7 +98,7 @@ struct message {
         struct burst_config config;
         struct message_request request; /* REQUEST, FETCH */
         struct message_ticket ticket;   /* OFFERED */
-        struct message_ended ended;
+        struct message_ended ended;     /* DOUBTED, ENDED */
         struct message_reused reused;
         uint64_t wakeup_ns;
         struct message_stats stats;

@@ -6,6 +6,8 @@
 #include <jansson.h>
 #include <unistd.h>
 
+#include "lanes.h"
+
 static bool progress_shown;
 
 void report_init(struct report *report, const struct burst_config *config, const char *model,
@@ -84,6 +86,62 @@ static void print_places(const struct account *account, FILE *file)
     }
 }
 
+static const char *other_name(const struct burst_config *config)
+{
+    return config->fault_decode ? "prefill" : "decode";
+}
+
+static void print_receipts(const char *side, const struct message_stats *stats, FILE *file)
+{
+    const char *before = "";
+
+    fprintf(file, "  receipts     %s: ", side);
+    for (unsigned i = BATON_PROOF_NONE + 1; i < BATON_PROOF_COUNT_; i++) {
+        if (stats->receipts[i]) {
+            fprintf(file, "%s%s %" PRIu64, before, baton_proof_name((baton_proof)i),
+                    stats->receipts[i]);
+            before = ", ";
+        }
+    }
+    fputc('\n', file);
+}
+
+static void print_fault(const struct burst_config *config, const struct fault *fault, FILE *file)
+{
+    fprintf(file,
+            "  %-12s %s: %" PRIu64 " fetches under way, %" PRIu64
+            " in mid transfer; %s had at most %" PRIu64 " blocks in quarantine, %.1f ms after it",
+            config->fault == BURST_FAULT_KILL ? "killed" : "stopped",
+            config->fault_decode ? "decode" : "prefill", fault->under_way, fault->moving,
+            other_name(config), fault->quarantined, (double)fault_quarantine_us(fault) / 1e3);
+    if (config->fault == BURST_FAULT_STOP) {
+        fprintf(file, "; stopped for %.1f s%s", (double)(fault->end_ns - fault->start_ns) / 1e9,
+                fault->died ? ", and ended by it" : "");
+    }
+    fputc('\n', file);
+}
+
+static void print_faults(const struct account *account, const struct burst_config *config,
+                         FILE *file)
+{
+    uint64_t left = account_quarantined_blocks(account);
+
+    if (!config->fault) {
+        return;
+    }
+    fputc('\n', file);
+    for (unsigned i = 0; i < account->faults; i++) {
+        print_fault(config, &account->fault[i], file);
+    }
+    fprintf(file, "  quarantine   %" PRIu64 " blocks at the end%s\n", left,
+            left && left == account->unproven_blocks &&
+                    fault_unproven(config, lanes_own(config->lanes))
+                ? ", as expected: nobody can prove what the helper of a dead prefill writes"
+                : "");
+    print_receipts("prefill", &account->prefill, file);
+    print_receipts("decode", &account->decode, file);
+}
+
 static void print_times(const char *name, struct samples *samples, FILE *file)
 {
     fprintf(file, "  %-30s %9.1f %9.1f %9.1f %9" PRIu64 "\n", name, samples_percentile(samples, 50),
@@ -133,6 +191,7 @@ void report_summary(struct report *report, FILE *file)
             "\n  blocks reused under a reader %" PRIu64 "; recovery probes %" PRIu64 " of %" PRIu64
             " in %" PRIu64 " ms\n",
             account->reused_under_reader, account->probes_ok, account->probes, account->probes_ms);
+    print_faults(account, config, file);
     print_checks(report, file);
 }
 
@@ -200,6 +259,48 @@ static void put_tables(json_t *object, const struct account *account)
     json_object_set_new(object, "causes_planned", planned);
 }
 
+static void put_receipts(json_t *object, const struct account *account)
+{
+    json_t *receipts = json_object(), *prefill = json_object(), *decode = json_object();
+
+    for (unsigned i = BATON_PROOF_NONE + 1; i < BATON_PROOF_COUNT_; i++) {
+        put(prefill, baton_proof_name((baton_proof)i), account->prefill.receipts[i]);
+        put(decode, baton_proof_name((baton_proof)i), account->decode.receipts[i]);
+    }
+    json_object_set_new(receipts, "prefill", prefill);
+    json_object_set_new(receipts, "decode", decode);
+    json_object_set_new(object, "receipts", receipts);
+}
+
+static void put_faults(json_t *object, const struct account *account,
+                       const struct burst_config *config)
+{
+    static const char *const names[] = {"none", "stop", "kill"};
+    json_t *faults = json_array();
+
+    for (unsigned i = 0; i < account->faults; i++) {
+        const struct fault *fault = &account->fault[i];
+        json_t *one = json_object();
+
+        put(one, "under_way", fault->under_way);
+        put(one, "in_transfer", fault->moving);
+        put(one, "stopped_us", (fault->end_ns - fault->start_ns) / 1000);
+        json_object_set_new(one, "ended_by_peer", json_boolean(fault->died));
+        put(one, "quarantined_blocks_max", fault->quarantined);
+        put(one, "quarantine_us", fault_quarantine_us(fault));
+        json_array_append_new(faults, one);
+    }
+    json_object_set_new(object, "fault", json_string(names[config->fault]));
+    json_object_set_new(object, "fault_peer",
+                        config->fault ? json_string(config->fault_decode ? "decode" : "prefill")
+                                      : json_null());
+    json_object_set_new(object, "faults", faults);
+    put(object, "limited", account->limited);
+    put(object, "unproven_blocks", account->unproven_blocks);
+    json_object_set_new(object, "unproven_expected",
+                        json_boolean(fault_unproven(config, lanes_own(config->lanes))));
+}
+
 static void put_checks(json_t *object, const struct report *report)
 {
     json_t *failed = json_array();
@@ -228,6 +329,8 @@ bool report_json(struct report *report, FILE *file)
     put_real(in_flight, "max", samples_max(&account->in_flight));
     json_object_set_new(object, "in_flight", in_flight);
     put_tables(object, account);
+    put_receipts(object, account);
+    put_faults(object, account, config);
     put(object, "bytes_wasted", account->bytes_wasted);
     put(object, "reused_under_reader", account->reused_under_reader);
     put_times(object, "cancel_to_quiet_us", &account->cancel_to_quiet_us);

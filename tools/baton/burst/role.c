@@ -15,6 +15,7 @@ enum {
     SABOTAGE_EVERY = 20, /* retires between two of our own sabotages */
     SABOTAGES_MAX = 3,   /* so that the pools do not run dry */
     CANCEL_WAIT_MS = 1000,
+    CANCEL_WAIT_FAULT_MS = 5, /* a receipt may have to wait for a peer that is stopped */
     COLLECT = 64,
 };
 
@@ -125,14 +126,15 @@ struct record *role_queue_admit(struct role *role)
     return record;
 }
 
-void role_ended(struct role *role, struct record *record)
+static void send_end(struct role *role, enum message_kind kind, const struct record *record)
 {
-    struct message message = {.kind = MESSAGE_ENDED, .slot = record->slot, .id = record->id};
+    struct message message = {.kind = kind, .slot = record->slot, .id = record->id};
 
     message.ended = (struct message_ended){
         .started = record->handoff_id != 0,
         .too_late = record->too_late,
         .refetched = record->refetched,
+        .limited = record->limited,
         .cancels = record->cancels > UINT8_MAX ? UINT8_MAX : (uint8_t)record->cancels,
         .outcome = record->result.outcome,
         .cause = record->result.cause,
@@ -141,10 +143,21 @@ void role_ended(struct role *role, struct record *record)
         .bytes_landed = record->result.bytes_landed,
         .bytes_wasted = record->bytes_wasted,
         .wrong_bytes = record->wrong_bytes,
+        .start_ns = record->start_ns,
         .quiet_ns = record->receipt.time_ns,
         .cancel_to_quiet_ns = record->cancel_to_quiet_ns,
     };
     channel_send(&role->channel, &message);
+}
+
+void role_doubted(struct role *role, const struct record *record)
+{
+    send_end(role, MESSAGE_DOUBTED, record);
+}
+
+void role_ended(struct role *role, struct record *record)
+{
+    send_end(role, MESSAGE_ENDED, record);
     free(record->blocks);
     record->blocks = NULL;
     record->handoff_id = 0;
@@ -206,6 +219,7 @@ void role_handoff_started(struct record *record, baton_handoff *handoff)
     record->state = RECORD_RUNNING;
     record->handoff = handoff;
     record->handoff_id = baton_handoff_id(handoff);
+    record->start_ns = role_now_ns();
     record->outcomes = 0;
     record->receipts = 0;
 }
@@ -264,6 +278,7 @@ static bool stashed_receipt(const struct role *role, const struct record *record
 void role_cancel(struct role *role, struct record *record, baton_cancel_scope scope)
 {
     struct pollfd wait = {.fd = baton_engine_completion_fd(role->engine), .events = POLLIN};
+    int wait_ms = role->config.fault ? CANCEL_WAIT_FAULT_MS : CANCEL_WAIT_MS;
 
     if (!record->handoff) {
         return;
@@ -284,12 +299,12 @@ void role_cancel(struct role *role, struct record *record, baton_cancel_scope sc
     if (record->plan.callbacks || decided || stashed_receipt(role, record)) {
         return;
     }
-    while (role_now_ns() - start < CANCEL_WAIT_MS * UINT64_C(1000000)) {
+    while (role_now_ns() - start < (uint64_t)wait_ms * 1000000) {
         if (collect_receipt(role, record)) {
             record->cancel_to_quiet_ns = role_now_ns() - start;
             return;
         }
-        poll(&wait, 1, CANCEL_WAIT_MS);
+        poll(&wait, 1, wait_ms);
     }
 }
 

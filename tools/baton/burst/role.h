@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "baton.h"
+#include "burst/board.h"
 #include "burst/config.h"
 #include "burst/proto.h"
 
@@ -50,13 +51,15 @@ struct record {
     uint32_t *blocks;
     baton_handoff *handoff; /* one reference */
     uint64_t handoff_id;
+    uint64_t start_ns;
     unsigned outcomes, receipts;
     struct baton_result result;
     struct baton_receipt receipt;
     unsigned cancels;
     bool too_late;
     uint64_t cancel_to_quiet_ns;
-    atomic_bool fired; /* any thread: what the plan wants done has been set off */
+    enum board_place place; /* decode: the engine's thread */
+    atomic_bool fired;      /* any thread: what the plan wants done has been set off */
     struct record *next;
 
     /* prefill */
@@ -73,7 +76,7 @@ struct record {
     size_t ticket_bytes;
     struct payload_label label;
     bool labelled;
-    bool refetched;
+    bool refetched, limited;
     uint64_t bytes_wasted;
     uint64_t wrong_bytes; /* the verify thread's until its letter */
 };
@@ -120,6 +123,7 @@ struct role_timer {
 struct role {
     const struct role_ops *ops;
     struct channel channel;
+    struct board *board; /* the driver's too */
     struct burst_config config;
     baton_engine *engine;
     baton_pool *pool;
@@ -130,7 +134,7 @@ struct role {
 
     struct role_timer *timers;
     size_t timer_count, timer_room;
-    uint64_t tick_ns;
+    uint64_t tick_ns, show_ns;
 
     /* Completions that were collected while a cancel was timed, oldest first. */
     struct baton_completion *stash;
@@ -150,9 +154,9 @@ struct role {
 
 uint64_t role_now_ns(void);
 
-/* The life of a process: reads CONFIG from `fd`, serves until the driver leaves.  Returns an exit
- * code. */
-int role_run(struct role *role, const struct role_ops *ops, int fd);
+/* The life of a process: reads CONFIG from `fd`, serves until the driver leaves, and shows on the
+ * board of `board_fd` what it is about.  Takes both.  Returns an exit code. */
+int role_run(struct role *role, const struct role_ops *ops, int fd, int board_fd);
 
 /* Any thread. */
 void role_post(struct role *role, const struct letter *letter);
@@ -183,6 +187,9 @@ void role_cancel(struct role *role, struct record *record, baton_cancel_scope sc
 /* Use the record's receipt, and drop its handoff.  False: sabotaged, or refused and counted; the
  * blocks stay lent. */
 bool role_retire(struct role *role, struct record *record);
+
+/* Tell the driver that the record's receipt is not there soon after the outcome. */
+void role_doubted(struct role *role, const struct record *record);
 
 /* Tell the driver that the record has ended, and forget it. */
 void role_ended(struct role *role, struct record *record);
