@@ -160,10 +160,12 @@ static void greeting(struct nixl_host *host, const char *text, size_t length)
     }
 }
 
+/* The worker learns of it even where a child that the user forked holds a copy. */
 static void socket_close(struct nixl_host *host)
 {
     if (host->watch.fd >= 0) {
         host->upcalls.unwatch(host->upcalls.arg, &host->watch);
+        shutdown(host->watch.fd, SHUT_RDWR);
         close(host->watch.fd);
         host->watch.fd = -1;
     }

@@ -2,9 +2,11 @@
 /* The test's half of a party: starting it, signals, orders, waiting. */
 #include "fault/party_order.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -210,6 +212,30 @@ uint64_t party_cancel(struct party *party, unsigned handoff, baton_cancel_scope 
         .number;
 }
 
+baton_cancel party_ask_cancel(struct party *party, unsigned handoff, baton_cancel_scope scope)
+{
+    return tell(party,
+                &(struct party_order){.verb = PARTY_CANCEL, .handoff = handoff, .number = scope})
+        .cancel;
+}
+
+unsigned party_guards(struct party *party, unsigned handoff)
+{
+    return (unsigned)tell(party,
+                          &(struct party_order){.verb = PARTY_TRY_GUARDS, .handoff = handoff})
+        .number;
+}
+
+void party_status(struct party *party)
+{
+    tell(party, &(struct party_order){.verb = PARTY_STATUS});
+}
+
+struct baton_abandoned party_abandon(struct party *party)
+{
+    return tell(party, &(struct party_order){.verb = PARTY_ABANDON}).abandoned;
+}
+
 void party_rewrite(struct party *party, unsigned handoff, uint64_t seed)
 {
     tell(party, &(struct party_order){.verb = PARTY_REWRITE, .handoff = handoff, .number = seed});
@@ -266,6 +292,67 @@ unsigned party_deafen(struct party *party, bool deaf)
 {
     return (unsigned)tell(party, &(struct party_order){.verb = PARTY_DEAFEN, .number = deaf})
         .number;
+}
+
+/* ---- helpers ---- */
+
+/* Whether the process, which is nobody's child, is a helper that runs. */
+static bool is_helper(pid_t pid)
+{
+    char path[64], name[32] = "", state = 'Z';
+    bool read;
+    FILE *stat;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    stat = fopen(path, "re");
+    if (!stat) {
+        return false;
+    }
+    read = fscanf(stat, "%*d (%31[^)]) %c", name, &state) == 2;
+    fclose(stat);
+    return read && state != 'Z' && strcmp(name, "baton-helper") == 0;
+}
+
+/* Of which process the party's descriptor is a pidfd; 0: it is none. */
+static pid_t pid_of(const struct party *party, const char *fd)
+{
+    char path[64], line[64];
+    int pid = 0;
+    FILE *info;
+
+    snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.16s", (int)party->pid, fd);
+    info = fopen(path, "re");
+    while (info && pid <= 0 && fgets(line, sizeof(line), info)) {
+        if (sscanf(line, "Pid: %d", &pid) != 1) {
+            pid = 0;
+        }
+    }
+    if (info) {
+        fclose(info);
+    }
+    return pid;
+}
+
+unsigned party_helpers(const struct party *party, pid_t *ret_helpers)
+{
+    char path[64];
+    struct dirent *entry;
+    unsigned count = 0;
+    DIR *fds;
+
+    snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)party->pid);
+    fds = opendir(path);
+    while (fds && count < PARTY_HELPERS && (entry = readdir(fds))) {
+        pid_t pid = pid_of(party, entry->d_name);
+
+        if (pid > 0 && is_helper(pid)) {
+            ret_helpers[count++] = pid;
+        }
+    }
+    if (fds) {
+        closedir(fds);
+    }
+    return count;
 }
 
 /* ---- signals ---- */

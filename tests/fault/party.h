@@ -23,6 +23,7 @@ enum {
     PARTY_POOL_BLOCKS = 256,
     PARTY_BLOCKS = 64, /* of one handoff */
     PARTY_BYTES = PARTY_BLOCKS * PARTY_BLOCK_BYTES,
+    PARTY_HELPERS = 16,
     PARTY_PATIENCE_MS = 30000, /* on a busy machine, under a sanitizer, for a self-test */
 };
 
@@ -60,6 +61,7 @@ struct party_options {
     uint32_t link_timeout_ms;                        /* 0: the engine's default */
     uint32_t commit_timeout_ms, progress_timeout_ms; /* of fetches; 0: never */
     enum party_gate gate;
+    unsigned gate_from;    /* handoffs below this number pass it */
     const char *listen[2]; /* both or none */
     baton_host host;       /* nixl: where it runs, */
     const char *lanes;     /* and what UCX may use; NULL: as the environment says */
@@ -67,6 +69,18 @@ struct party_options {
     uint32_t on_doubt_ms; /* these: 0: the engine's default */
     uint64_t quarantine_bytes_max;
     unsigned quarantine_percent_max;
+    unsigned blocks;      /* of a handoff; 0: PARTY_BLOCKS, which is the most */
+    unsigned helpers_max; /* nixl */
+};
+
+/* What a program may not do with memory that a handoff still has, a bit each. */
+enum party_guard {
+    PARTY_GUARD_FREE = 1 << 0,   /* its blocks do not become free */
+    PARTY_GUARD_RETIRE = 1 << 1, /* nor with a receipt that nobody gave */
+    PARTY_GUARD_POOL = 1 << 2,   /* the pool can not be destroyed */
+    PARTY_GUARD_ENGINE = 1 << 3, /* the engine neither */
+    PARTY_GUARD_ALLOC = 1 << 4,  /* nobody else gets its blocks */
+    PARTY_GUARDS = (1 << 5) - 1,
 };
 
 /* What a party has seen of one handoff.  Times are of CLOCK_MONOTONIC. */
@@ -132,6 +146,8 @@ void party_fetch_timed(struct party *party, unsigned handoff, const struct party
 /* One that must be refused, with that error. */
 void party_fetch_refused(struct party *party, unsigned handoff, const struct party_ticket *ticket,
                          baton_err err);
+/* Cancels, and returns what the call said. */
+baton_cancel party_ask_cancel(struct party *party, unsigned handoff, baton_cancel_scope scope);
 /* Returns the time before the call. */
 uint64_t party_cancel(struct party *party, unsigned handoff, baton_cancel_scope scope);
 /* Write another payload into the blocks of a handoff whose receipt was used. */
@@ -140,6 +156,15 @@ void party_rewrite(struct party *party, unsigned handoff, uint64_t seed);
 uint64_t party_wrong_bytes(struct party *party, unsigned handoff, uint64_t seed);
 /* Let go of the blocks of all handoffs whose receipts were used; check the pool for late bytes. */
 void party_free(struct party *party);
+/* Each of party_guard that holds, after trying all of it. */
+unsigned party_guards(struct party *party, unsigned handoff);
+/* The counters, the pool's and the queue of completions, asked for while the engine does whatever
+ * it does.  Into party->seen->pool. */
+void party_status(struct party *party);
+/* The engine is given up; the party can only be killed after that. */
+struct baton_abandoned party_abandon(struct party *party);
+/* Its helpers, at most PARTY_HELPERS.  Returns how many. */
+unsigned party_helpers(const struct party *party, pid_t *ret_helpers);
 void party_close(struct party *party);
 baton_err party_drain(struct party *party, int timeout_ms);
 /* The party forks; the child holds every descriptor and does nothing.  Returns its pid. */

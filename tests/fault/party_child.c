@@ -81,7 +81,7 @@ static void on_trace(void *arg, const struct baton_trace *trace)
     atomic_store(&h->seen->stage_us, party_now_us());
     atomic_store(&h->seen->stage, trace->to);
     tell_news();
-    if (is_gate(trace) && !atomic_exchange(&gate_passed, true)) {
+    if (h - own >= mine.gate_from && is_gate(trace) && !atomic_exchange(&gate_passed, true)) {
         wait_at_gate();
     }
 }
@@ -160,7 +160,7 @@ static void write_payload(const struct own *h, uint64_t seed)
 {
     const uint64_t words = PARTY_BLOCK_BYTES / sizeof(uint64_t);
 
-    for (uint64_t i = 0; i < PARTY_BLOCKS * words; i++) {
+    for (uint64_t i = 0; i < mine.blocks * words; i++) {
         uint64_t *block = baton_pool_block(pool, h->blocks[i / words]);
 
         block[i % words] = word_at(seed, i);
@@ -172,7 +172,7 @@ static uint64_t wrong_bytes(const struct own *h, uint64_t seed)
     const uint64_t words = PARTY_BLOCK_BYTES / sizeof(uint64_t);
     uint64_t wrong = 0;
 
-    for (uint64_t i = 0; i < PARTY_BLOCKS * words; i++) {
+    for (uint64_t i = 0; i < mine.blocks * words; i++) {
         const uint64_t *block = baton_pool_block(pool, h->blocks[i / words]);
 
         wrong += block[i % words] != word_at(seed, i) ? sizeof(uint64_t) : 0;
@@ -184,7 +184,7 @@ static uint64_t wrong_bytes(const struct own *h, uint64_t seed)
 
 static baton_err take_blocks(struct own *h)
 {
-    baton_err err = baton_pool_alloc(pool, PARTY_BLOCKS, h->blocks, &error);
+    baton_err err = baton_pool_alloc(pool, mine.blocks, h->blocks, &error);
 
     h->held = !err;
     return err;
@@ -195,7 +195,7 @@ static void offer(struct own *h, const struct party_order *order, struct party_a
     struct baton_offer_args args = {.size = sizeof(args),
                                     .pool = pool,
                                     .blocks = h->blocks,
-                                    .block_count = PARTY_BLOCKS,
+                                    .block_count = mine.blocks,
                                     .watermark_bytes = order->watermark_bytes,
                                     .notices = notices_of(h)};
 
@@ -216,7 +216,7 @@ static void fetch(struct own *h, const struct party_order *order, struct party_a
                                     .ticket_length = order->ticket.length,
                                     .pool = pool,
                                     .blocks = h->blocks,
-                                    .block_count = PARTY_BLOCKS,
+                                    .block_count = mine.blocks,
                                     .mode = mine.way->mode,
                                     .commit_timeout_ms = mine.commit_timeout_ms,
                                     .progress_timeout_ms = order->number ? (uint32_t)order->number
@@ -227,7 +227,7 @@ static void fetch(struct own *h, const struct party_order *order, struct party_a
         answer->err = baton_fetch(engine, &args, &h->handoff, &error);
     }
     if (answer->err && h->held) {
-        h->held = baton_pool_free(pool, h->blocks, PARTY_BLOCKS, NULL) != BATON_OK;
+        h->held = baton_pool_free(pool, h->blocks, mine.blocks, NULL) != BATON_OK;
     }
 }
 
@@ -249,17 +249,65 @@ static void free_retired(struct party_answer *answer)
     for (unsigned i = 0; i < PARTY_HANDOFFS; i++) {
         struct own *h = &own[i];
 
-        if (!h->held || !atomic_load(&h->seen->retired)) {
+        if (!h->handoff || !atomic_load(&h->seen->retired)) {
             continue;
         }
-        answer->err = baton_pool_free(pool, h->blocks, PARTY_BLOCKS, &error);
+        answer->err = h->held ? baton_pool_free(pool, h->blocks, mine.blocks, &error) : BATON_OK;
         baton_handoff_unref(h->handoff);
+        h->handoff = NULL;
         h->held = false;
         if (answer->err) {
             return;
         }
     }
     baton_pool_verify(pool);
+    baton_pool_inspect(pool, &me.seen->pool);
+}
+
+/* Whether somebody who takes all that is free gets a block of the handoff's. */
+static bool gets_own(const struct own *h)
+{
+    static uint32_t blocks[PARTY_POOL_BLOCKS];
+    bool gets = false;
+    size_t count = 0;
+
+    while (count < PARTY_POOL_BLOCKS && !baton_pool_alloc(pool, 1, &blocks[count], NULL)) {
+        for (unsigned i = 0; i < mine.blocks; i++) {
+            gets |= blocks[count] == h->blocks[i];
+        }
+        count++;
+    }
+    return (count && baton_pool_free(pool, blocks, count, NULL)) || gets;
+}
+
+static void try_guards(struct own *h, struct party_answer *answer)
+{
+    const struct baton_receipt none = {.handoff_id = baton_handoff_id(h->handoff)};
+    struct baton_pool_stats stats;
+
+    /* Of an offer they may be let go of, which does not make them free. */
+    if (h->held && !baton_pool_free(pool, h->blocks, mine.blocks, NULL)) {
+        h->held = false;
+    }
+    baton_pool_inspect(pool, &stats);
+    answer->number = stats.lent_blocks >= mine.blocks ? PARTY_GUARD_FREE : 0;
+    answer->number |= baton_retire(h->handoff, &none, NULL, NULL, NULL) == BATON_ERECEIPT
+                          ? PARTY_GUARD_RETIRE
+                          : 0;
+    answer->number |= baton_pool_destroy(pool, NULL) == BATON_EBUSY ? PARTY_GUARD_POOL : 0;
+    answer->number |= baton_engine_destroy(engine, NULL) == BATON_EBUSY ? PARTY_GUARD_ENGINE : 0;
+    answer->number |= !gets_own(h) ? PARTY_GUARD_ALLOC : 0;
+}
+
+static void status(struct party_answer *answer)
+{
+    static char stats[STATS_BYTES];
+    struct baton_completion completion;
+
+    if (baton_engine_stats_json(engine, stats, sizeof(stats)) == 0 ||
+        baton_engine_collect(engine, &completion, 1) != 0) {
+        answer->err = BATON_ESYSTEM;
+    }
     baton_pool_inspect(pool, &me.seen->pool);
 }
 
@@ -330,7 +378,7 @@ static void obey(const struct party_order *order, struct party_answer *answer)
         break;
     case PARTY_CANCEL:
         answer->number = party_now_us();
-        baton_handoff_cancel(h->handoff, (baton_cancel_scope)order->number);
+        answer->cancel = baton_handoff_cancel(h->handoff, (baton_cancel_scope)order->number);
         break;
     case PARTY_REWRITE:
     case PARTY_WRONG_BYTES:
@@ -356,6 +404,15 @@ static void obey(const struct party_order *order, struct party_answer *answer)
         break;
     case PARTY_DEAFEN:
         deafen(order->number, answer);
+        break;
+    case PARTY_TRY_GUARDS:
+        try_guards(h, answer);
+        break;
+    case PARTY_STATUS:
+        status(answer);
+        break;
+    case PARTY_ABANDON:
+        baton_engine_abandon(engine, &answer->abandoned);
         break;
     }
 }
@@ -400,6 +457,7 @@ static baton_err begin(void)
         .on_doubt_ms = mine.on_doubt_ms,
         .quarantine_bytes_max = mine.quarantine_bytes_max,
         .quarantine_percent_max = mine.quarantine_percent_max,
+        .helpers_max = mine.helpers_max,
     };
     const struct baton_pool_options pool_options = {.size = sizeof(pool_options),
                                                     .block_bytes = PARTY_BLOCK_BYTES,
@@ -429,6 +487,7 @@ void party_live(const struct party *party, const struct party_options *options)
 
     me = *party;
     mine = *options;
+    mine.blocks = mine.blocks ? mine.blocks : PARTY_BLOCKS;
     answer.err = begin();
     while (send(me.orders, &answer, sizeof(answer), MSG_NOSIGNAL) == (ssize_t)sizeof(answer)) {
         if (answer.err) {

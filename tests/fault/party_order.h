@@ -19,6 +19,9 @@ enum party_verb {
     PARTY_FORK_HOLDER,
     PARTY_FORK_CALLS,
     PARTY_DEAFEN,
+    PARTY_TRY_GUARDS,
+    PARTY_STATUS,
+    PARTY_ABANDON,
 };
 
 /* One packet to the child. */
@@ -34,6 +37,8 @@ struct party_order {
 struct party_answer {
     baton_err err;
     uint64_t number;
+    baton_cancel cancel;
+    struct baton_abandoned abandoned;
     struct party_ticket ticket;
 };
 
