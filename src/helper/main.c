@@ -23,6 +23,7 @@ enum { EXIT_USAGE = 64 };
 /* NIXL and UCX read it once, when they are loaded. */
 static void environment(void)
 {
+    nixl_lanes_complete();
     /* Their module of InfiniBand brings libraries that crash some processes at their exit; this one
      * leaves by _exit(), so it stays where it may be wanted. */
     if (nixl_lanes(getenv("UCX_TLS")) != NIXL_LANES_ANY) {

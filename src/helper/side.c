@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "transport/nixl_worker.h"
 #include "util/clock.h"
 
 enum {
@@ -36,6 +37,7 @@ void side_must(const struct side *side, bool ok, const char *what)
 static void environment(const struct side_orders *orders)
 {
     setenv("UCX_TLS", orders->tls, true);
+    nixl_lanes_complete();
     /* Not needed here, and loading it makes some processes crash when they end. */
     setenv("UCX_MODULES", "^ib", false);
     setenv("UCX_LOG_LEVEL", "fatal", false);

@@ -83,6 +83,7 @@ struct transport_link {
     bool fenced;   /* all its ports are gone, and that was told */
     bool shares;   /* a port was made known to the peer, or may have been */
     bool threaded; /* some port was in this process */
+    bool gpu;      /* it moves, or has moved, GPU memory */
     bool peer_dead;
     struct transport_fd peer_exit; /* a pidfd of its own; fd -1: unknown */
     bool peer_exit_watched;

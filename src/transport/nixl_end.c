@@ -51,14 +51,23 @@ void nixl_fence_tested(struct transport_fd *fd, unsigned events)
     nixl_give_back(transport);
 }
 
-/* Whether the end of a port in this process is a proof.  It is found out when it is first asked,
- * which takes some seconds. */
-static bool fence_holds(struct transport *transport)
+static enum nixl_lanes lanes_of(const struct transport_link *link)
 {
+    return link->gpu ? NIXL_LANES_ANY : link->transport->lanes;
+}
+
+/* Whether the end of the link's ports in this process is a proof.  It is found out when it is first
+ * asked, which takes some seconds. */
+static bool fence_holds(const struct transport_link *link)
+{
+    struct transport *transport = link->transport;
     static const char *const argv[] = {"baton-helper", "fence", NULL};
     struct baton_error error = {.text = "there is no baton-helper"};
 
-    if (transport->lanes == NIXL_LANES_ANY || transport->fence != FENCE_UNKNOWN) {
+    if (lanes_of(link) == NIXL_LANES_ANY) {
+        return false;
+    }
+    if (transport->fence != FENCE_UNKNOWN) {
         return transport->fence == FENCE_HOLDS;
     }
     transport->fence = FENCE_TESTING;
@@ -122,7 +131,7 @@ void nixl_retire_port(struct port *port)
 {
     const struct nixl_message message = {.type = NIXL_CLOSE, .port = port->number};
 
-    if (port->moves > 0 && (harms_peer(port) || !fence_holds(port->link->transport))) {
+    if (port->moves > 0 && (harms_peer(port) || !fence_holds(port->link))) {
         watch_peer(port->link);
     } else if (nixl_host_send(port->host, &message, NULL, 0, -1)) {
         port->state = PORT_CLOSING;
@@ -150,7 +159,7 @@ static void retire_helper(struct transport_link *link)
 /* What the end of all its ports proves of the peer's writes into them; NONE: nothing yet. */
 static baton_proof fenced_proof(const struct transport_link *link)
 {
-    if (link->transport->lanes != NIXL_LANES_OWN) {
+    if (lanes_of(link) != NIXL_LANES_OWN) {
         return BATON_PROOF_NONE;
     }
     if (!link->threaded) {
@@ -165,10 +174,10 @@ static void link_fenced(struct transport_link *link)
     struct transport *transport = link->transport;
     bool wanted = link->sink && link->shares &&
                   transport->host.fenced(transport->host.arg, link->serial, fenced_proof(link),
-                                         transport->lanes == NIXL_LANES_HOST);
+                                         lanes_of(link) == NIXL_LANES_HOST);
 
     link->fenced =
-        !(wanted && link->threaded && !fence_holds(transport) && transport->fence == FENCE_TESTING);
+        !(wanted && link->threaded && !fence_holds(link) && transport->fence == FENCE_TESTING);
     if (link->fenced) {
         nixl_link_release(link);
     }

@@ -5,7 +5,10 @@
  */
 #include "transport/nixl_worker.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct lane {
     const char *name;
@@ -16,6 +19,8 @@ static const struct lane {
     /* Queues in shared memory; the receiver copies out of them. */
     {"posix", NIXL_LANES_OWN},
     {"sysv", NIXL_LANES_OWN},
+    /* Between GPU memory and a process's own: of a link that moves none of it nothing goes here. */
+    {"cuda_copy", NIXL_LANES_OWN},
     /* One process copies from or to the memory of the other. */
     {"cma", NIXL_LANES_HOST},
     {"xpmem", NIXL_LANES_HOST},
@@ -49,5 +54,17 @@ enum nixl_lanes nixl_lanes(const char *tls)
         if (*at == '\0') {
             return least;
         }
+    }
+}
+
+void nixl_lanes_complete(void)
+{
+    const char *tls = getenv("UCX_TLS");
+    char complete[256];
+
+    if (nixl_lanes(tls) != NIXL_LANES_ANY && !strstr(tls, "cuda_copy") &&
+        !access("/dev/nvidiactl", F_OK) &&
+        snprintf(complete, sizeof(complete), "%s,cuda_copy", tls) < (int)sizeof(complete)) {
+        setenv("UCX_TLS", complete, true);
     }
 }

@@ -98,6 +98,7 @@ static struct port *port_open(struct transport_link *link, struct transport_memo
     message.port = port->number = transport->next_port++;
     message.memory = memory->cuda ? NIXL_VRAM : NIXL_DRAM;
     message.device = memory->device;
+    link->gpu = link->gpu || memory->cuda;
     message.base = in_helper ? 0 : (uintptr_t)memory->base;
     snprintf(message.name, sizeof(message.name), "%s-%u", transport->name, port->number);
     if (!nixl_host_send(host, &message, NULL, 0, in_helper ? memory->fd : -1)) {
@@ -218,6 +219,7 @@ bool nixl_learn(struct transport_link *link, uint32_t region, uint64_t bytes,
     remote->in_helper = at[1] == 1;
     remote->cuda = at[2] == 1;
     remote->device = bytes_get_u32(at + 4);
+    link->gpu = link->gpu || remote->cuda;
     remote->base = bytes_get_u64(at + 8);
     remote->bytes = bytes;
     remote->length = length;

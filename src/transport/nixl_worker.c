@@ -290,7 +290,9 @@ static const char *agent_open(struct worker *w, struct port *port, const char *n
         w->api->destroy_params(params);
     }
     if (!ok) {
-        return "NIXL can not make its UCX backend: see UCX_TLS, and UCX_LOG_LEVEL=info";
+        return "NIXL can not make its UCX backend (where there is a GPU, UCX_TLS must name "
+               "cuda_copy; "
+               "NIXL_LOG_LEVEL=error says more)";
     }
     if (w->api->create_opt_args(&port->hints) ||
         w->api->opt_args_add_backend(port->hints, port->backend) ||

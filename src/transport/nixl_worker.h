@@ -77,8 +77,8 @@ struct nixl_api;
 bool nixl_worker_run(const struct nixl_api *api, int socket);
 
 /*
- * What UCX_TLS, as this process's environment has it, lets a peer do.  Read before NIXL is loaded,
- * which reads it once.
+ * What UCX_TLS, as this process's environment has it, lets a peer do to memory of the host.  Read
+ * before NIXL is loaded, which reads it once.
  */
 enum nixl_lanes {
     NIXL_LANES_ANY = 0, /* anything: a NIC or a GPU may store */
@@ -87,5 +87,9 @@ enum nixl_lanes {
 };
 
 enum nixl_lanes nixl_lanes(const char *tls);
+
+/* Where there is a GPU, NIXL refuses lanes without one to it: add that to UCX_TLS.  Of a process
+ * that is our own, before it has threads. */
+void nixl_lanes_complete(void);
 
 #endif

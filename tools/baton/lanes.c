@@ -33,6 +33,7 @@ const char *lanes_set(const char *lanes)
     } else {
         setenv(LANES_VARIABLE, "tcp", false);
     }
+    nixl_lanes_complete();
     /* Of no use here, and with it some processes crash when they end. */
     setenv("UCX_MODULES", "^ib", false);
     setenv("UCX_LOG_LEVEL", "fatal", false);
@@ -42,8 +43,8 @@ const char *lanes_set(const char *lanes)
 
 bool lanes_on_host(const char *lanes)
 {
-    static const char *const local[] = {"shm",  "sm",    "posix", "sysv",
-                                        "self", "xpmem", "cma",   "knem"};
+    static const char *const local[] = {"shm",   "sm",  "posix", "sysv",     "self",
+                                        "xpmem", "cma", "knem",  "cuda_copy"};
     const char *at = lanes;
     bool all = *at != '\0';
 
