@@ -14,6 +14,7 @@ help:
 	@echo 'make burst          run the main job for $(BURST_SECONDS) s on shm and as long on tcp'
 	@echo 'make test           build with gcc and run every test'
 	@echo 'make test-sanitize  build with clang and run the tests under ASan, UBSan and TSan'
+	@echo 'make test-nixl      the faults over NIXL, on all lanes and many times'
 	@echo 'make test-valgrind  run the unit tests of the pure code under valgrind'
 	@echo 'make check-instructions  count what fixed scenarios execute; UPDATE=--update accepts'
 	@echo 'make bench          measure, next to baselines of the same run'
@@ -44,6 +45,9 @@ test-sanitize: build-asan/build.ninja build-tsan/build.ninja
 	ninja -C build-tsan
 	@UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1 \
 		scripts/run-tests --same-addresses --slowness 5 $(SANITIZED:%=--suite %) build-asan build-tsan
+
+test-nixl: build
+	@BATON_NIXL_ALL=1 BATON_DIES=20 scripts/with-nixl scripts/run-tests --suite nixl --slowness 10 build
 
 test-valgrind: setup-valgrind build
 	@scripts/run-tests --slowness 30 $(PURE:%=--suite %) build \
@@ -129,5 +133,5 @@ setup-build setup-sanitize setup-valgrind setup-peers:
 
 .PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants coverage clean
 .PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale burst-nixl bench-nixl
-.PHONY: check-instructions
+.PHONY: check-instructions test-nixl
 .NOTPARALLEL:

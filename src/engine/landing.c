@@ -470,10 +470,11 @@ void doubt_begin(struct engine_link *link)
 {
     struct doubt *doubt = link->doubt, *before = doubt_about(link);
 
-    if (!link->pushed || before) {
-        if (before) {
-            before->writers = true; /* of an older link, and of this one */
-        }
+    if (!link->pushed) {
+        return;
+    }
+    if (before) {
+        before->writers = true; /* of an older link, and of this one */
         return;
     }
     link->doubt = NULL;

@@ -415,6 +415,33 @@ TEST(doubt_kills_the_peer)
     }
 }
 
+/*
+ * The source's process ends before the helper that writes for it, and is dialled again in vain: the
+ * end of the helper is still the proof.
+ */
+TEST(writer_ends_long_after_its_source)
+{
+    const struct party_options options = options_of(&push, BATON_HOST_HELPER, "shm");
+    struct scene s;
+    pid_t helper;
+
+    if (!have_nixl()) {
+        return;
+    }
+    s = scene_make(&options);
+    helper = helper_of_source(&s);
+    signal_helper(helper, SIGSTOP);
+    party_kill(s.source);
+    party_open_gate(s.sink);
+    party_await_doubt(s.sink, 0);
+    CHECK(party_guards(s.sink, 0) == PARTY_GUARDS && !has_receipt(s.sink, 0));
+    signal_helper(helper, SIGKILL);
+    party_await_end(s.sink, 0);
+    CHECK(proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
+    party_free(s.sink);
+    scene_end(&s);
+}
+
 /* What a stopped source holds in doubt is bounded; with its word it gets more again. */
 TEST(quarantine_is_bounded)
 {
