@@ -6,8 +6,11 @@
  */
 #include "fault/party.h"
 
+#include <dirent.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -139,10 +142,40 @@ static pid_t helper_of_sink(const struct scene *s)
     return own;
 }
 
+/* Whether every thread of it stands still, or it has none. */
+static bool stands(pid_t pid)
+{
+    char path[300], state = 'T';
+    bool all = true;
+    struct dirent *entry;
+    DIR *tasks;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    tasks = opendir(path);
+    while (tasks && all && (entry = readdir(tasks))) {
+        FILE *stat;
+
+        snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", (int)pid, entry->d_name);
+        stat = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
+        if (stat) {
+            all = fscanf(stat, "%*d (%*[^)]) %c", &state) == 1 && (state == 'T' || state == 'Z');
+            fclose(stat);
+        }
+    }
+    if (tasks) {
+        closedir(tasks);
+    }
+    return all;
+}
+
+/* A stop takes effect when all its threads have come to it. */
 static void signal_helper(pid_t helper, int number)
 {
     if (CHECK(helper > 1)) {
         CHECK(kill(helper, number) == 0);
+        while (number == SIGSTOP && !stands(helper)) {
+            sched_yield();
+        }
     }
 }
 
