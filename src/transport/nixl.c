@@ -368,7 +368,7 @@ static baton_err spare_helper(struct transport *transport, struct baton_error *r
         return err;
     }
     transport->helpers = 1;
-    err = nixl_host_greeted(transport->spare, ret_error);
+    err = nixl_host_greeted(transport->spare, transport->helper_path, ret_error);
     if (err) {
         nixl_host_destroy(transport->spare);
         transport->spare = NULL;

@@ -156,9 +156,15 @@ static void retire_helper(struct transport_link *link)
     }
 }
 
-/* What the end of all its ports proves of the peer's writes into them; NONE: nothing yet. */
+/*
+ * What the end of all its ports proves of the peer's writes into them; NONE: nothing yet.  Of ports
+ * that no peer was told of nothing needs to be known of the lanes: nobody could name them.
+ */
 static baton_proof fenced_proof(const struct transport_link *link)
 {
+    if (!link->shares) {
+        return link->threaded ? BATON_PROOF_LINK_FENCED : BATON_PROOF_HELPER_EXITED;
+    }
     if (lanes_of(link) != NIXL_LANES_OWN) {
         return BATON_PROOF_NONE;
     }
@@ -172,9 +178,9 @@ static baton_proof fenced_proof(const struct transport_link *link)
 static void link_fenced(struct transport_link *link)
 {
     struct transport *transport = link->transport;
-    bool wanted = link->sink && link->shares &&
-                  transport->host.fenced(transport->host.arg, link->serial, fenced_proof(link),
-                                         lanes_of(link) == NIXL_LANES_HOST);
+    bool wanted =
+        link->sink && transport->host.fenced(transport->host.arg, link->serial, fenced_proof(link),
+                                             lanes_of(link) == NIXL_LANES_HOST);
 
     link->fenced =
         !(wanted && link->threaded && !fence_holds(link) && transport->fence == FENCE_TESTING);

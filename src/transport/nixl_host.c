@@ -353,7 +353,7 @@ baton_err nixl_host_helper(const struct transport_host *upcalls, const struct ni
     return BATON_OK;
 }
 
-baton_err nixl_host_greeted(struct nixl_host *host, struct baton_error *ret_error)
+baton_err nixl_host_greeted(struct nixl_host *host, const char *path, struct baton_error *ret_error)
 {
     struct pollfd said = {.fd = host->watch.fd, .events = POLLIN};
     ssize_t got = host->greeted || poll(&said, 1, GREETING_MS_MAX) < 1 ? 0 : receive(host);
@@ -365,9 +365,12 @@ baton_err nixl_host_greeted(struct nixl_host *host, struct baton_error *ret_erro
     if (host->greeted) {
         return BATON_OK;
     }
-    return error_set(ret_error, BATON_ESYSTEM, "%.*s", got > 0 ? (int)length : 64,
-                     got > 0 ? (const char *)host->in + sizeof(struct nixl_message)
-                             : "baton-helper ended, or hangs, before it had loaded NIXL");
+    if (got > 0) {
+        return error_set(ret_error, BATON_ESYSTEM, "%.*s", (int)length,
+                         (const char *)host->in + sizeof(struct nixl_message));
+    }
+    return error_set(ret_error, BATON_ESYSTEM,
+                     "the helper ended, or hangs, before it had loaded NIXL: %s", path);
 }
 
 void nixl_host_use(struct nixl_host *host, const struct nixl_host_user *user)

@@ -34,8 +34,10 @@ baton_err nixl_host_helper(const struct transport_host *upcalls, const struct ni
                            const char *path, struct nixl_host **ret_host,
                            struct baton_error *ret_error);
 
-/* Waits until the helper has said that it has NIXL.  Errors: BATON_ESYSTEM, with its own words. */
-baton_err nixl_host_greeted(struct nixl_host *host, struct baton_error *ret_error);
+/* Waits until the helper, which is `path`, has said that it has NIXL.  Errors: BATON_ESYSTEM, with
+ * its own words. */
+baton_err nixl_host_greeted(struct nixl_host *host, const char *path,
+                            struct baton_error *ret_error);
 
 /* Whose messages and end these are from now on. */
 void nixl_host_use(struct nixl_host *host, const struct nixl_host_user *user);

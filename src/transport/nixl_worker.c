@@ -8,6 +8,7 @@
 #include "transport/nixl_worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@ enum {
     SPIN_US = 300,       /* looks again at once for so long after bytes have moved */
     SLEEP_US_FIRST = 20, /* then sleeps, longer each time */
     SLEEP_US_MAX = 1000,
+    DESCRIPTORS_SPARE = 64, /* several times what an agent and its first connections take */
 };
 
 struct move {
@@ -272,12 +274,29 @@ static bool lanes_without_errors(const char *tls)
     return false;
 }
 
+/* UCX aborts, faults or spins for ever where it can open no more descriptors. */
+static bool have_descriptors(int socket)
+{
+    int fds[DESCRIPTORS_SPARE], count = 0;
+
+    while (count < DESCRIPTORS_SPARE && (fds[count] = fcntl(socket, F_DUPFD_CLOEXEC, 0)) >= 0) {
+        count++;
+    }
+    for (int i = 0; i < count; i++) {
+        close(fds[i]);
+    }
+    return count == DESCRIPTORS_SPARE;
+}
+
 static const char *agent_open(struct worker *w, struct port *port, const char *name)
 {
     const struct nixl_agent_config config = {0};
     struct nixl_params *params = NULL;
     bool ok;
 
+    if (!have_descriptors(w->socket)) {
+        return "64 descriptors are not left for NIXL: raise RLIMIT_NOFILE";
+    }
     if (w->api->create_configured_agent(name, &config, &port->agent)) {
         port->agent = NULL;
         return "NIXL can not make an agent";

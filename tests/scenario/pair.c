@@ -32,8 +32,10 @@ unsigned kinds_count = sizeof(kinds) / sizeof(kinds[0]) - 2;
 /* UCX reads its environment when it is loaded. */
 __attribute__((constructor)) static void add_nixl(void)
 {
+    const char *lanes = getenv("BATON_TEST_LANES");
+
     if (getenv("BATON_NIXL_LIBRARY")) {
-        setenv("UCX_TLS", "tcp", true);
+        setenv("UCX_TLS", lanes ? lanes : "tcp", true);
         setenv("UCX_MODULES", "^ib", false);
         setenv("UCX_LOG_LEVEL", "fatal", false);
         setenv("NIXL_LOG_LEVEL", "FATAL", false);
@@ -216,9 +218,10 @@ struct baton_notices end_notices(struct end *end)
 
 /* ---- the pair ---- */
 
-static baton_engine *open_engine(struct pair *pair, const struct kind *kind,
+static baton_engine *open_engine(struct pair *pair, const struct pair_setup *setup,
                                  struct baton_engine_options options)
 {
+    const struct kind *kind = setup->kind;
     struct baton_error error = {0};
     baton_engine *engine = NULL;
 
@@ -234,7 +237,7 @@ static baton_engine *open_engine(struct pair *pair, const struct kind *kind,
     }
     options.link = kind->link;
     options.movers = options.movers ? options.movers : kind->movers;
-    options.host = BATON_HOST_IN_PROCESS; /* nixl */
+    options.host = setup->any_host ? options.host : BATON_HOST_IN_PROCESS;
     if (!CHECK_ON(pair, baton_engine_create(&options, &engine, &error) == BATON_OK)) {
         printf("    %s\n", error.text);
         exit(EXIT_FAILURE);
@@ -274,8 +277,8 @@ void pair_open(struct pair *pair, const struct pair_setup *setup)
         .wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
     };
     pthread_mutex_init(&pair->lock, NULL);
-    pair->source = open_engine(pair, setup->kind, setup->source);
-    pair->sink = open_engine(pair, setup->kind, setup->sink);
+    pair->source = open_engine(pair, setup, setup->source);
+    pair->sink = open_engine(pair, setup, setup->sink);
     pair->source_pool = open_pool(pair, pair->source, setup->pool_flags, &pair->source_memory);
     pair->sink_pool = open_pool(pair, pair->sink, setup->pool_flags, &pair->sink_memory);
 }
@@ -296,7 +299,7 @@ void pair_renew_source(struct pair *pair, const struct pair_setup *setup)
     CHECK_ON(pair, !pair->source_memory);
     baton_engine_close(pair->source);
     close_engine(pair, pair->source);
-    pair->source = open_engine(pair, setup->kind, setup->source);
+    pair->source = open_engine(pair, setup, setup->source);
     pair->source_pool = open_pool(pair, pair->source, setup->pool_flags, &pair->source_memory);
 }
 

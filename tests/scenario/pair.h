@@ -84,6 +84,7 @@ struct pair {
 struct pair_setup {
     const struct kind *kind;
     struct baton_engine_options source, sink;
+    bool any_host; /* nixl: where the options say; else in this process */
     size_t block_bytes, block_count;
     unsigned pool_flags;
 };
