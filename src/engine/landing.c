@@ -471,7 +471,7 @@ void doubt_begin(struct engine_link *link)
     struct doubt *doubt = link->doubt, *before = doubt_about(link);
 
     if (!link->pushed || before) {
-        if (before) {
+        if (before && link->pushed) {
             before->writers = true; /* of an older link, and of this one */
         }
         return;

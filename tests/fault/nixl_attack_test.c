@@ -415,6 +415,33 @@ TEST(doubt_kills_the_peer)
     }
 }
 
+/* The source's helper outlives its engine for a while, in which the sink dials in vain: its end is
+ * still the proof. */
+TEST(a_writer_outlives_its_engine)
+{
+    struct party_options options = options_of(&push, BATON_HOST_HELPER, "shm");
+    struct scene s;
+    pid_t writer;
+
+    if (!have_nixl()) {
+        return;
+    }
+    options.on_doubt = BATON_ON_DOUBT_KILL_LOCAL_PEER;
+    options.on_doubt_ms = SOON_MS;
+    s = stalled_make(&options);
+    writer = helper_of_source(&s);
+    signal_helper(writer, SIGSTOP);
+    party_open_gate(s.sink);
+    party_await_killed(s.source);
+    party_await_doubt(s.sink, 1);
+    CHECK(!has_receipt(s.sink, 1));
+    signal_helper(writer, SIGKILL);
+    party_await_end(s.sink, 1);
+    CHECK(proof(s.sink, 1) == BATON_PROOF_PEER_EXITED);
+    party_free(s.sink);
+    scene_end(&s);
+}
+
 /* What a stopped source holds in doubt is bounded; with its word it gets more again. */
 TEST(quarantine_is_bounded)
 {
