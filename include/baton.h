@@ -253,7 +253,8 @@ typedef enum baton_link_kind {
 
 /* Where a library transport (nixl) runs. */
 typedef enum baton_host {
-    BATON_HOST_AUTO = 0,   /* in a helper where it can be, else in this process */
+    BATON_HOST_AUTO = 0,   /* in a helper where there is one and it can map the pool, else in this
+                              process; a helper that ends at once is an error */
     BATON_HOST_IN_PROCESS, /* in a thread of this process; a crash of the library ends it */
     BATON_HOST_HELPER,     /* in a helper process of its own for each link, or not at all */
 } baton_host;
@@ -329,7 +330,9 @@ struct baton_engine_options {
  * sink at once.
  *
  * Ownership: the options are copied.  Destroy with baton_engine_destroy().
- * Errors: BATON_EINVAL, BATON_EADDRESS, BATON_ENOMEM, BATON_ESYSTEM; nothing was left behind.
+ * Completion: at once; with nixl by helpers once the first has loaded it, 30 s at most.
+ * Errors: BATON_EINVAL, BATON_EADDRESS, BATON_ENOMEM, BATON_ESYSTEM; BATON_EBUSY, the process has
+ * another NIXL or UCX than the one to be loaded; nothing was left behind.
  */
 BATON_API BATON_MUST_USE baton_err baton_engine_create(const struct baton_engine_options *options,
                                                        baton_engine **ret_engine,
