@@ -3,7 +3,7 @@
  * A push over shm: the source's process writes into the sink's blocks itself.  What it may still
  * write when a fetch ends is known by its word or by its end, and by nothing else.
  */
-#include "fault/party.h"
+#include "fault/scene.h"
 
 #include "test.h"
 
@@ -11,37 +11,10 @@ enum { PROGRESS_MS = 150 };
 
 static const struct way landing = {"shm", BATON_LINK_AUTO, BATON_PUSH};
 
-struct scene {
-    struct party *source, *sink;
-    struct party_ticket ticket;
-};
-
-/* The sink's engine is held when the first bytes have landed; what it grants next is granted when
- * the gate opens. */
-static struct scene scene_make(uint32_t progress_ms)
-{
-    struct party_options options = {.way = &landing};
-    struct scene s = {.source = party_start(&options)};
-
-    options.gate = PARTY_GATE_LANDED;
-    options.progress_timeout_ms = progress_ms;
-    s.sink = party_start(&options);
-    s.ticket = party_offer(s.source, 0, 1, BATON_WATERMARK_END);
-    party_fetch(s.sink, 0, &s.ticket);
-    party_await_gate(s.sink);
-    return s;
-}
-
-static void scene_end(const struct scene *s)
-{
-    party_finish(s->sink);
-    party_finish(s->source);
-}
-
 /* Undisturbed, all of it lands, and the source has said so. */
 TEST(push_over_shm_completes)
 {
-    struct scene s = scene_make(0);
+    struct scene s = scene_make(&(struct party_options){.way = &landing});
 
     party_open_gate(s.sink);
     party_await_end(s.sink, 0);
@@ -56,7 +29,7 @@ TEST(push_over_shm_completes)
  * stays. */
 TEST(cancel_of_a_push_over_shm)
 {
-    struct scene s = scene_make(0);
+    struct scene s = scene_make(&(struct party_options){.way = &landing});
 
     party_open_gate(s.sink);
     party_cancel(s.sink, 0, BATON_CANCEL_ATTEMPT);
@@ -76,7 +49,8 @@ TEST(cancel_of_a_push_over_shm)
  * waits, however long, for the source's word. */
 TEST(stopped_source_leaves_doubt)
 {
-    struct scene s = scene_make(PROGRESS_MS);
+    struct scene s =
+        scene_make(&(struct party_options){.way = &landing, .progress_timeout_ms = PROGRESS_MS});
     const struct party_handoff *h = &s.sink->seen->handoff[0];
 
     party_stop(s.source);
@@ -97,7 +71,7 @@ TEST(stopped_source_leaves_doubt)
 /* The source is killed with a window in its hands: its end is the proof. */
 TEST(killed_source_is_a_proof)
 {
-    struct scene s = scene_make(0);
+    struct scene s = scene_make(&(struct party_options){.way = &landing});
     const struct party_handoff *h = &s.sink->seen->handoff[0];
 
     party_kill(s.source);
@@ -112,7 +86,8 @@ TEST(killed_source_is_a_proof)
 /* Stopped, in doubt, and then killed: the doubt ends with the process. */
 TEST(killed_in_doubt)
 {
-    struct scene s = scene_make(PROGRESS_MS);
+    struct scene s =
+        scene_make(&(struct party_options){.way = &landing, .progress_timeout_ms = PROGRESS_MS});
     const struct party_handoff *h = &s.sink->seen->handoff[0];
 
     party_stop(s.source);
@@ -129,7 +104,7 @@ TEST(killed_in_doubt)
 /* A stopped sink keeps no source from its blocks: only the source's own movers read them. */
 TEST(source_cancels_under_a_stopped_sink)
 {
-    struct scene s = scene_make(0);
+    struct scene s = scene_make(&(struct party_options){.way = &landing});
 
     party_stop(s.sink);
     party_cancel(s.source, 0, BATON_CANCEL_OFFER);

@@ -4,7 +4,7 @@
  * outside, peers stop and die with many handoffs on one link, processes fork, and the policies of
  * doubt are tried over it.
  */
-#include "fault/party.h"
+#include "fault/scene.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -29,80 +29,9 @@ static const struct way pull = {"nixl", BATON_LINK_AUTO, BATON_PULL};
 static const struct way push = {"nixl", BATON_LINK_AUTO, BATON_PUSH};
 static const struct way *const ways[] = {&pull, &push};
 
-struct scene {
-    struct party *source, *sink;
-    struct party_ticket ticket;
-};
-
-static bool have_nixl(void)
-{
-    if (!getenv("BATON_NIXL_LIBRARY")) {
-        test_skip("BATON_NIXL_LIBRARY is not set: see docs/NIXL.md");
-        return false;
-    }
-    return true;
-}
-
 static struct party_options options_of(const struct way *way, baton_host host, const char *lanes)
 {
     return (struct party_options){.way = way, .host = host, .lanes = lanes};
-}
-
-/* The sink's engine is held in mid transfer: the first window of handoff 0 has landed. */
-static struct scene scene_make(const struct party_options *options)
-{
-    struct party_options sink = *options;
-    struct scene s = {.source = party_start(options)};
-
-    sink.gate = PARTY_GATE_LANDED;
-    s.sink = party_start(&sink);
-    s.ticket = party_offer(s.source, 0, 1, BATON_WATERMARK_END);
-    party_fetch(s.sink, 0, &s.ticket);
-    party_await_gate(s.sink);
-    return s;
-}
-
-/* The same with handoff 1, whose clock is short, after one that completed; its source is stopped.
- */
-static struct scene stalled_make(const struct party_options *options)
-{
-    struct party_options sink = *options;
-    struct scene s = {.source = party_start(options)};
-    struct party_ticket first = party_offer(s.source, 0, 2, BATON_WATERMARK_END);
-
-    sink.gate = PARTY_GATE_LANDED;
-    sink.gate_from = 1;
-    s.sink = party_start(&sink);
-    s.ticket = party_offer(s.source, 1, 1, BATON_WATERMARK_END);
-    party_fetch(s.sink, 0, &first);
-    party_await_end(s.sink, 0);
-    party_await_end(s.source, 0);
-    party_free(s.sink);
-    party_fetch_timed(s.sink, 1, &s.ticket, CLOCK_MS);
-    party_await_gate(s.sink);
-    party_stop(s.source);
-    return s;
-}
-
-static void scene_end(const struct scene *s)
-{
-    party_finish(s->sink);
-    party_finish(s->source);
-}
-
-static const struct party_handoff *seen(const struct party *party, unsigned handoff)
-{
-    return &party->seen->handoff[handoff];
-}
-
-static bool has_receipt(const struct party *party, unsigned handoff)
-{
-    return atomic_load(&seen(party, handoff)->receipts) > 0;
-}
-
-static baton_proof proof(const struct party *party, unsigned handoff)
-{
-    return seen(party, handoff)->receipt.proof;
 }
 
 static int open_pidfd(pid_t pid)
@@ -216,28 +145,28 @@ static void helper_killed(const struct way *way, bool of_source)
  * and the link comes back. */
 TEST(sinks_helper_killed_pull)
 {
-    if (have_nixl()) {
+    if (scene_has_nixl()) {
         helper_killed(&pull, false);
     }
 }
 
 TEST(sinks_helper_killed_push)
 {
-    if (have_nixl()) {
+    if (scene_has_nixl()) {
         helper_killed(&push, false);
     }
 }
 
 TEST(sources_helper_killed_pull)
 {
-    if (have_nixl()) {
+    if (scene_has_nixl()) {
         helper_killed(&pull, true);
     }
 }
 
 TEST(sources_helper_killed_push)
 {
-    if (have_nixl()) {
+    if (scene_has_nixl()) {
         helper_killed(&push, true);
     }
 }
@@ -274,7 +203,7 @@ static void helper_stopped(const struct way *way, bool ends)
 
 TEST(sinks_helper_stopped)
 {
-    for (unsigned i = 0; i < 4 && have_nixl(); i++) {
+    for (unsigned i = 0; i < 4 && scene_has_nixl(); i++) {
         helper_stopped(ways[i % 2], i / 2);
     }
 }
@@ -288,7 +217,7 @@ TEST(helpers_end_with_their_engine)
     pid_t holder;
     int source, sink;
 
-    if (!have_nixl()) {
+    if (!scene_has_nixl()) {
         return;
     }
     s = scene_make(&options);
@@ -300,7 +229,7 @@ TEST(helpers_end_with_their_engine)
     await_gone(source);
     party_open_gate(s.sink);
     party_await_end(s.sink, 0);
-    CHECK(proof(s.sink, 0) == BATON_PROOF_HELPER_EXITED);
+    CHECK(party_proof(s.sink, 0) == BATON_PROOF_HELPER_EXITED);
     party_finish(s.sink);
     await_gone(sink);
     party_end_holder(holder);
@@ -349,14 +278,14 @@ static void many(const struct way *way, baton_host host, bool dies)
 
 TEST(many_handoffs_of_a_stopped_source)
 {
-    for (unsigned i = 0; i < 4 && have_nixl(); i++) {
+    for (unsigned i = 0; i < 4 && scene_has_nixl(); i++) {
         many(ways[i % 2], i / 2 ? BATON_HOST_HELPER : BATON_HOST_IN_PROCESS, false);
     }
 }
 
 TEST(many_handoffs_of_a_killed_source)
 {
-    for (unsigned i = 0; i < 4 && have_nixl(); i++) {
+    for (unsigned i = 0; i < 4 && scene_has_nixl(); i++) {
         many(ways[i % 2], i / 2 ? BATON_HOST_HELPER : BATON_HOST_IN_PROCESS, true);
     }
 }
@@ -369,13 +298,13 @@ static void doubt_fenced(baton_host host)
 
     options.on_doubt = BATON_ON_DOUBT_FENCE;
     options.on_doubt_ms = SOON_MS;
-    s = stalled_make(&options);
+    s = scene_stalled(&options, CLOCK_MS);
     party_open_gate(s.sink);
     party_await_end(s.sink, 1);
     CHECK(party_outcome(s.sink, 1) == BATON_TIMED_OUT);
-    CHECK(proof(s.sink, 1) ==
+    CHECK(party_proof(s.sink, 1) ==
           (host == BATON_HOST_HELPER ? BATON_PROOF_HELPER_EXITED : BATON_PROOF_LINK_FENCED));
-    CHECK(seen(s.sink, 1)->links_fenced == 1 && seen(s.sink, 1)->peers_killed == 0);
+    CHECK(party_seen(s.sink, 1)->links_fenced == 1 && party_seen(s.sink, 1)->peers_killed == 0);
     party_rewrite(s.sink, 1, CANARY);
     party_continue(s.source);
     party_cancel(s.source, 1, BATON_CANCEL_OFFER);
@@ -387,14 +316,14 @@ static void doubt_fenced(baton_host host)
 
 TEST(doubt_is_fenced_by_helpers)
 {
-    if (have_nixl()) {
+    if (scene_has_nixl()) {
         doubt_fenced(BATON_HOST_HELPER);
     }
 }
 
 TEST(doubt_is_fenced_in_process)
 {
-    if (have_nixl()) {
+    if (scene_has_nixl()) {
         doubt_fenced(BATON_HOST_IN_PROCESS);
     }
 }
@@ -405,15 +334,15 @@ TEST(doubt_is_not_ended_by_a_fence_of_cma)
     struct party_options options = options_of(&push, BATON_HOST_HELPER, "shm");
     struct scene s;
 
-    if (!have_nixl()) {
+    if (!scene_has_nixl()) {
         return;
     }
     options.on_doubt = BATON_ON_DOUBT_FENCE;
     options.on_doubt_ms = SOON_MS;
-    s = stalled_make(&options);
+    s = scene_stalled(&options, CLOCK_MS);
     party_open_gate(s.sink);
     party_await_doubt(s.sink, 1);
-    CHECK(party_guards(s.sink, 1) == PARTY_GUARDS || has_receipt(s.sink, 1));
+    CHECK(party_guards(s.sink, 1) == PARTY_GUARDS || party_has_receipt(s.sink, 1));
     party_continue(s.source);
     party_await_end(s.sink, 1);
     party_rewrite(s.sink, 1, CANARY);
@@ -426,22 +355,22 @@ TEST(doubt_is_not_ended_by_a_fence_of_cma)
 /* The source's process is ended by the sink: where its helper stored, that one must end, too. */
 TEST(doubt_kills_the_peer)
 {
-    for (unsigned i = 0; i < 4 && have_nixl(); i++) {
+    for (unsigned i = 0; i < 4 && scene_has_nixl(); i++) {
         struct party_options options = options_of(
             &push, i / 2 ? BATON_HOST_HELPER : BATON_HOST_IN_PROCESS, i % 2 ? "shm" : "tcp");
         struct scene s;
 
         options.on_doubt = BATON_ON_DOUBT_KILL_LOCAL_PEER;
         options.on_doubt_ms = SOON_MS;
-        s = stalled_make(&options);
+        s = scene_stalled(&options, CLOCK_MS);
         party_open_gate(s.sink);
         party_await_end(s.sink, 1);
         party_await_killed(s.source);
         CHECK(party_outcome(s.sink, 1) == BATON_TIMED_OUT);
-        CHECK(proof(s.sink, 1) == (i % 2   ? BATON_PROOF_PEER_EXITED
-                                   : i / 2 ? BATON_PROOF_HELPER_EXITED
-                                           : BATON_PROOF_LINK_FENCED));
-        CHECK(seen(s.sink, 1)->peers_killed == 1);
+        CHECK(party_proof(s.sink, 1) == (i % 2   ? BATON_PROOF_PEER_EXITED
+                                         : i / 2 ? BATON_PROOF_HELPER_EXITED
+                                                 : BATON_PROOF_LINK_FENCED));
+        CHECK(party_seen(s.sink, 1)->peers_killed == 1);
         party_rewrite(s.sink, 1, CANARY);
         party_free(s.sink);
         scene_end(&s);
@@ -458,7 +387,7 @@ TEST(writer_ends_long_after_its_source)
     struct scene s;
     pid_t helper;
 
-    if (!have_nixl()) {
+    if (!scene_has_nixl()) {
         return;
     }
     s = scene_make(&options);
@@ -467,10 +396,10 @@ TEST(writer_ends_long_after_its_source)
     party_kill(s.source);
     party_open_gate(s.sink);
     party_await_doubt(s.sink, 0);
-    CHECK(party_guards(s.sink, 0) == PARTY_GUARDS && !has_receipt(s.sink, 0));
+    CHECK(party_guards(s.sink, 0) == PARTY_GUARDS && !party_has_receipt(s.sink, 0));
     signal_helper(helper, SIGKILL);
     party_await_end(s.sink, 0);
-    CHECK(proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
+    CHECK(party_proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
     party_free(s.sink);
     scene_end(&s);
 }
@@ -478,14 +407,14 @@ TEST(writer_ends_long_after_its_source)
 /* What a stopped source holds in doubt is bounded; with its word it gets more again. */
 TEST(quarantine_is_bounded)
 {
-    for (unsigned i = 0; i < 2 && have_nixl(); i++) {
+    for (unsigned i = 0; i < 2 && scene_has_nixl(); i++) {
         struct party_options options =
             options_of(&push, i ? BATON_HOST_HELPER : BATON_HOST_IN_PROCESS, "tcp");
         struct party_ticket second;
         struct scene s;
 
         options.quarantine_percent_max = PERCENT - 1;
-        s = stalled_make(&options);
+        s = scene_stalled(&options, CLOCK_MS);
         party_open_gate(s.sink);
         party_await_doubt(s.sink, 1);
         party_fetch_refused(s.sink, 2, &s.ticket, BATON_ELIMIT);

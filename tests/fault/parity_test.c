@@ -4,7 +4,7 @@
  * point by point, between real processes: over NIXL, where its library is there, and over shm
  * where the source writes into the sink's blocks.
  */
-#include "fault/party.h"
+#include "fault/scene.h"
 
 #include <stdlib.h>
 
@@ -16,41 +16,25 @@ enum {
     CANARY = 7,
 };
 
+static const struct way push_shm = {"shm", BATON_LINK_AUTO, BATON_PUSH};
+static const struct way pull = {"nixl", BATON_LINK_AUTO, BATON_PULL};
+static const struct way push = {"nixl", BATON_LINK_AUTO, BATON_PUSH};
+
 /* How it travels, where NIXL runs, and over what. */
-struct how {
-    struct way way;
-    baton_host host;
-    const char *lanes;
+static const struct party_options by_shm = {.way = &push_shm};
+static const struct party_options by_nixl[] = {
+    {.way = &pull, .host = BATON_HOST_IN_PROCESS, .lanes = "tcp"},
+    {.way = &push, .host = BATON_HOST_IN_PROCESS, .lanes = "tcp"},
+    {.way = &pull, .host = BATON_HOST_HELPER, .lanes = "tcp"},
+    {.way = &push, .host = BATON_HOST_HELPER, .lanes = "tcp"},
 };
 
-static const struct how by_shm = {{"shm", BATON_LINK_AUTO, BATON_PUSH}, BATON_HOST_AUTO, NULL};
-static const struct how by_nixl[] = {
-    {{"nixl", BATON_LINK_AUTO, BATON_PULL}, BATON_HOST_IN_PROCESS, "tcp"},
-    {{"nixl", BATON_LINK_AUTO, BATON_PUSH}, BATON_HOST_IN_PROCESS, "tcp"},
-    {{"nixl", BATON_LINK_AUTO, BATON_PULL}, BATON_HOST_HELPER, "tcp"},
-    {{"nixl", BATON_LINK_AUTO, BATON_PUSH}, BATON_HOST_HELPER, "tcp"},
-};
-
-struct scene {
-    struct party *source, *sink;
-    struct party_ticket ticket;
-};
-
-typedef void (*story)(const struct how *how);
-
-static bool have_nixl(void)
-{
-    if (!getenv("BATON_NIXL_LIBRARY")) {
-        test_skip("BATON_NIXL_LIBRARY is not set: see docs/NIXL.md");
-        return false;
-    }
-    return true;
-}
+typedef void (*story)(const struct party_options *how);
 
 static void tell_by_nixl(story tell, bool pushes_only)
 {
-    for (size_t i = 0; i < sizeof(by_nixl) / sizeof(by_nixl[0]) && have_nixl(); i++) {
-        if (by_nixl[i].way.mode == BATON_PUSH || !pushes_only) {
+    for (size_t i = 0; i < sizeof(by_nixl) / sizeof(by_nixl[0]) && scene_has_nixl(); i++) {
+        if (by_nixl[i].way->mode == BATON_PUSH || !pushes_only) {
             tell(&by_nixl[i]);
         }
     }
@@ -77,65 +61,11 @@ static void tell_by_nixl(story tell, bool pushes_only)
         tell_by_nixl(point, true);                                                                 \
     }
 
-/* The sink's engine is held in mid transfer: the first window of handoff 0 has landed. */
-static struct scene scene_make(const struct how *how)
-{
-    struct party_options options = {.way = &how->way, .host = how->host, .lanes = how->lanes};
-    struct scene s = {.source = party_start(&options)};
-
-    options.gate = PARTY_GATE_LANDED;
-    s.sink = party_start(&options);
-    s.ticket = party_offer(s.source, 0, 1, BATON_WATERMARK_END);
-    party_fetch(s.sink, 0, &s.ticket);
-    party_await_gate(s.sink);
-    return s;
-}
-
-/*
- * The same with handoff 1 and a clock, after one that completed, since to begin may take longer
- * than the clock; and its source is stopped.
- */
-static struct scene stalled_make(const struct how *how)
-{
-    struct party_options options = {.way = &how->way, .host = how->host, .lanes = how->lanes};
-    struct scene s = {.source = party_start(&options)};
-    struct party_ticket first = party_offer(s.source, 0, 2, BATON_WATERMARK_END);
-
-    options.gate = PARTY_GATE_LANDED;
-    options.gate_from = 1;
-    s.sink = party_start(&options);
-    s.ticket = party_offer(s.source, 1, 1, BATON_WATERMARK_END);
-    party_fetch(s.sink, 0, &first);
-    party_await_end(s.sink, 0);
-    party_await_end(s.source, 0);
-    party_free(s.sink);
-    party_fetch_timed(s.sink, 1, &s.ticket, CLOCK_MS);
-    party_await_gate(s.sink);
-    party_stop(s.source);
-    return s;
-}
-
-static void scene_end(const struct scene *s)
-{
-    party_finish(s->sink);
-    party_finish(s->source);
-}
-
-static const struct party_handoff *seen(const struct party *party, unsigned handoff)
-{
-    return &party->seen->handoff[handoff];
-}
-
-static bool has_receipt(const struct party *party, unsigned handoff)
-{
-    return atomic_load(&seen(party, handoff)->receipts) > 0;
-}
-
 /*
  * 1. Request memory stays owned while any transfer can touch it, on both sides: whatever the
  * program tries, in mid transfer and in doubt; and all of it is free with the receipt.
  */
-static void memory_stays_owned(const struct how *how)
+static void memory_stays_owned(const struct party_options *how)
 {
     struct scene s = scene_make(how);
 
@@ -150,13 +80,13 @@ static void memory_stays_owned(const struct how *how)
 TEST_POINT(memory_stays_owned)
 
 /* In doubt, too: what was granted can land until the source says that it will not. */
-static void memory_in_doubt_stays_owned(const struct how *how)
+static void memory_in_doubt_stays_owned(const struct party_options *how)
 {
-    struct scene s = stalled_make(how);
+    struct scene s = scene_stalled(how, CLOCK_MS);
 
     party_open_gate(s.sink);
     party_await_doubt(s.sink, 1);
-    CHECK(party_outcome(s.sink, 1) == BATON_TIMED_OUT && !has_receipt(s.sink, 1));
+    CHECK(party_outcome(s.sink, 1) == BATON_TIMED_OUT && !party_has_receipt(s.sink, 1));
     CHECK(party_guards(s.sink, 1) == PARTY_GUARDS);
     party_continue(s.source);
     party_await_end(s.sink, 1);
@@ -173,12 +103,14 @@ TEST_PUSH_POINT(memory_in_doubt_stays_owned)
  * that dies in mid transfer leaves the sink's blocks in quarantine, for good.  Others get none of
  * them, the engine neither drains nor can be destroyed, and says how much it keeps.
  */
-static void fails_closed(const struct how *how)
+static void fails_closed(const struct party_options *how)
 {
-    const struct how all_lanes = {how->way, how->host, "all"};
-    struct scene s = scene_make(&all_lanes);
+    struct party_options all_lanes = *how;
     struct baton_abandoned kept;
+    struct scene s;
 
+    all_lanes.lanes = "all";
+    s = scene_make(&all_lanes);
     party_kill(s.source);
     party_open_gate(s.sink);
     party_await_doubt(s.sink, 0);
@@ -188,7 +120,7 @@ static void fails_closed(const struct how *how)
     CHECK(party_drain(s.sink, DRAIN_MS) == BATON_ETIMEOUT);
     party_status(s.sink);
     CHECK(s.sink->seen->pool.quarantine_blocks == PARTY_BLOCKS);
-    CHECK(party_guards(s.sink, 0) == PARTY_GUARDS && !has_receipt(s.sink, 0));
+    CHECK(party_guards(s.sink, 0) == PARTY_GUARDS && !party_has_receipt(s.sink, 0));
     kept = party_abandon(s.sink);
     CHECK(kept.pools == 1 && kept.handoffs == 1);
     CHECK(kept.bytes == (uint64_t)PARTY_POOL_BLOCKS * PARTY_BLOCK_BYTES);
@@ -205,7 +137,7 @@ TEST(fails_closed_nixl)
  * 3. The release hook is the receipt, and the destructor the last guard: also of a closed engine,
  * until the receipts are there and used.
  */
-static void destructor_is_the_last_guard(const struct how *how)
+static void destructor_is_the_last_guard(const struct party_options *how)
 {
     struct scene s = scene_make(how);
 
@@ -222,9 +154,9 @@ static void destructor_is_the_last_guard(const struct how *how)
 TEST_POINT(destructor_is_the_last_guard)
 
 /* Who gives the engine up hears what it keeps, and what lands there late harms nobody. */
-static void abandon_keeps_the_memory(const struct how *how)
+static void abandon_keeps_the_memory(const struct party_options *how)
 {
-    struct scene s = stalled_make(how);
+    struct scene s = scene_stalled(how, CLOCK_MS);
     struct baton_abandoned kept;
 
     party_open_gate(s.sink);
@@ -244,17 +176,17 @@ TEST_PUSH_POINT(abandon_keeps_the_memory)
  * 4. Sending and receiving look for a cancel between windows: after one no more lands than what
  * was under way.  Here the sender's, which has its end while the sink's engine does nothing.
  */
-static void cancel_of_a_send_waits_for_windows_only(const struct how *how)
+static void cancel_of_a_send_waits_for_windows_only(const struct party_options *how)
 {
     struct scene s = scene_make(how);
-    uint64_t landed = atomic_load(&seen(s.sink, 0)->landed);
+    uint64_t landed = atomic_load(&party_seen(s.sink, 0)->landed);
 
     CHECK(party_ask_cancel(s.source, 0, BATON_CANCEL_OFFER) == BATON_CANCEL_REQUESTED);
     party_await_end(s.source, 0);
     party_open_gate(s.sink);
     party_await_end(s.sink, 0);
     CHECK(party_outcome(s.sink, 0) == BATON_PEER_CANCELLED);
-    CHECK(seen(s.sink, 0)->receipt.bytes_landed <= landed + 2ul * PARTY_BLOCK_BYTES);
+    CHECK(party_seen(s.sink, 0)->receipt.bytes_landed <= landed + 2ul * PARTY_BLOCK_BYTES);
     scene_end(&s);
 }
 TEST_POINT(cancel_of_a_send_waits_for_windows_only)
@@ -263,7 +195,7 @@ TEST_POINT(cancel_of_a_send_waits_for_windows_only)
  * 5. A cancel is of one request, and comes after its books: cancelled twice by both sides at once,
  * each end has one outcome, and then one receipt; the request beside it completes.
  */
-static void cancel_is_of_one_request(const struct how *how)
+static void cancel_is_of_one_request(const struct party_options *how)
 {
     struct scene s = scene_make(how);
     struct party_ticket other = party_offer(s.source, 1, 2, BATON_WATERMARK_END);
@@ -287,8 +219,8 @@ static void cancel_is_of_one_request(const struct how *how)
 
         CHECK(party_ask_cancel(party, 0, BATON_CANCEL_OFFER) == BATON_CANCEL_ALREADY_DECIDED);
         CHECK(party_ask_cancel(party, 1, BATON_CANCEL_OFFER) == BATON_CANCEL_ALREADY_DECIDED);
-        CHECK(seen(party, 0)->outcomes == 1 && seen(party, 0)->receipts == 1);
-        CHECK(!seen(party, 0)->disordered && !seen(party, 1)->disordered);
+        CHECK(party_seen(party, 0)->outcomes == 1 && party_seen(party, 0)->receipts == 1);
+        CHECK(!party_seen(party, 0)->disordered && !party_seen(party, 1)->disordered);
     }
     scene_end(&s);
 }
@@ -298,17 +230,17 @@ TEST_POINT(cancel_is_of_one_request)
  * 6. A receive in progress can be cancelled: the call says so the first time, no more lands than
  * was under way, and the blocks come back; again and again.
  */
-static void cancel_of_a_receive_in_progress(const struct how *how)
+static void cancel_of_a_receive_in_progress(const struct party_options *how)
 {
     struct scene s = scene_make(how);
-    uint64_t landed = atomic_load(&seen(s.sink, 0)->landed);
+    uint64_t landed = atomic_load(&party_seen(s.sink, 0)->landed);
 
     CHECK(party_ask_cancel(s.sink, 0, BATON_CANCEL_ATTEMPT) == BATON_CANCEL_REQUESTED);
     party_open_gate(s.sink);
     party_await_end(s.sink, 0);
     CHECK(party_outcome(s.sink, 0) == BATON_CANCELLED);
     CHECK(party_cause(s.sink, 0) == BATON_CAUSE_CANCEL);
-    CHECK(seen(s.sink, 0)->receipt.bytes_landed <= landed + 2ul * PARTY_BLOCK_BYTES);
+    CHECK(party_seen(s.sink, 0)->receipt.bytes_landed <= landed + 2ul * PARTY_BLOCK_BYTES);
     for (unsigned i = 1; i < 4; i++) {
         party_free(s.sink);
         party_fetch(s.sink, i, &s.ticket);
@@ -328,9 +260,9 @@ TEST_POINT(cancel_of_a_receive_in_progress)
  * 7. Asking how it stands waits for no transfer: not while the engine itself is held in one, not
  * while the peer is stopped, not in doubt.
  */
-static void status_waits_for_no_transfer(const struct how *how)
+static void status_waits_for_no_transfer(const struct party_options *how)
 {
-    struct scene s = stalled_make(how);
+    struct scene s = scene_stalled(how, CLOCK_MS);
 
     party_status(s.sink); /* its engine is held */
     CHECK(s.sink->seen->pool.lent_blocks == PARTY_BLOCKS);

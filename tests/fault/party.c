@@ -236,6 +236,21 @@ struct baton_abandoned party_abandon(struct party *party)
     return tell(party, &(struct party_order){.verb = PARTY_ABANDON}).abandoned;
 }
 
+const struct party_handoff *party_seen(const struct party *party, unsigned handoff)
+{
+    return &party->seen->handoff[handoff];
+}
+
+bool party_has_receipt(const struct party *party, unsigned handoff)
+{
+    return atomic_load(&party_seen(party, handoff)->receipts) > 0;
+}
+
+baton_proof party_proof(const struct party *party, unsigned handoff)
+{
+    return party_seen(party, handoff)->receipt.proof;
+}
+
 void party_rewrite(struct party *party, unsigned handoff, uint64_t seed)
 {
     tell(party, &(struct party_order){.verb = PARTY_REWRITE, .handoff = handoff, .number = seed});

@@ -150,6 +150,10 @@ void party_fetch_refused(struct party *party, unsigned handoff, const struct par
 baton_cancel party_ask_cancel(struct party *party, unsigned handoff, baton_cancel_scope scope);
 /* Returns the time before the call. */
 uint64_t party_cancel(struct party *party, unsigned handoff, baton_cancel_scope scope);
+/* What was seen of the handoff so far; whether its receipt has come, and what that says. */
+const struct party_handoff *party_seen(const struct party *party, unsigned handoff);
+bool party_has_receipt(const struct party *party, unsigned handoff);
+baton_proof party_proof(const struct party *party, unsigned handoff);
 /* Write another payload into the blocks of a handoff whose receipt was used. */
 void party_rewrite(struct party *party, unsigned handoff, uint64_t seed);
 /* How many bytes of the handoff's blocks are not the payload of `seed`. */

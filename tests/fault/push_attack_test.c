@@ -3,7 +3,7 @@
  * Attacks on pushes between real processes: stopped, killed, forked and started again, while who is
  * left closes, drains and retries.  The clocks and drains have bounds; receipts wait for proofs.
  */
-#include "fault/party.h"
+#include "fault/scene.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,52 +27,17 @@ static const struct way stream = {"tcp", BATON_LINK_AUTO, BATON_PUSH};
 static const struct way stream_link = {"tcp", BATON_LINK_TCP, BATON_PUSH};
 static const struct way *const pushes[] = {&landing, &landing_socket, &stream, &stream_link};
 
-struct scene {
-    struct party *source, *sink;
-    struct party_ticket ticket;
-};
-
-/* The sink is held with its first bytes; what it grants next is granted when the gate opens. */
-static struct scene scene_make(const struct way *way, uint32_t progress_ms)
-{
-    struct party_options options = {.way = way};
-    struct scene s = {.source = party_start(&options)};
-
-    options.gate = PARTY_GATE_LANDED;
-    options.progress_timeout_ms = progress_ms;
-    s.sink = party_start(&options);
-    s.ticket = party_offer(s.source, 0, 1, BATON_WATERMARK_END);
-    party_fetch(s.sink, 0, &s.ticket);
-    party_await_gate(s.sink);
-    return s;
-}
-
 /* The source is stopped, the sink granted more and its clock ran out: a doubt. */
 static struct scene doubt_make(void)
 {
-    struct scene s = scene_make(&landing, PROGRESS_MS);
+    struct scene s =
+        scene_make(&(struct party_options){.way = &landing, .progress_timeout_ms = PROGRESS_MS});
 
     party_stop(s.source);
     party_open_gate(s.sink);
     party_await_doubt(s.sink, 0);
     CHECK(party_outcome(s.sink, 0) == BATON_TIMED_OUT);
     return s;
-}
-
-static void scene_end(const struct scene *s)
-{
-    party_finish(s->sink);
-    party_finish(s->source);
-}
-
-static unsigned receipts(const struct party *party, unsigned handoff)
-{
-    return atomic_load(&party->seen->handoff[handoff].receipts);
-}
-
-static baton_proof proof(const struct party *party, unsigned handoff)
-{
-    return party->seen->handoff[handoff].receipt.proof;
 }
 
 /* The sink closes and drains in doubt: in time, and in vain.  With the source's word it is done. */
@@ -83,10 +48,10 @@ TEST(closing_in_doubt_waits_for_the_proof)
     party_close(s.sink);
     CHECK(party_drain(s.sink, DRAIN_MS) == BATON_ETIMEOUT);
     party_free(s.sink);
-    CHECK(s.sink->seen->pool.quarantine_blocks == PARTY_BLOCKS && receipts(s.sink, 0) == 0);
+    CHECK(s.sink->seen->pool.quarantine_blocks == PARTY_BLOCKS && !party_has_receipt(s.sink, 0));
     party_continue(s.source);
     party_await_end(s.sink, 0);
-    CHECK(proof(s.sink, 0) == BATON_PROOF_PEER_DRAIN);
+    CHECK(party_proof(s.sink, 0) == BATON_PROOF_PEER_DRAIN);
     party_rewrite(s.sink, 0, CANARY);
     party_cancel(s.source, 0, BATON_CANCEL_OFFER);
     party_await_end(s.source, 0);
@@ -106,11 +71,11 @@ TEST(doubt_does_not_hold_up_another_source)
     party_await_end(s.sink, 1);
     CHECK(party_outcome(s.sink, 1) == BATON_COMPLETED && party_wrong_bytes(s.sink, 1, 2) == 0);
     party_await_end(other, 0);
-    CHECK(receipts(s.sink, 0) == 0);
+    CHECK(!party_has_receipt(s.sink, 0));
     party_finish(other);
     party_kill(s.source);
     party_await_end(s.sink, 0);
-    CHECK(proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
+    CHECK(party_proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
     scene_end(&s);
 }
 
@@ -137,7 +102,7 @@ TEST(sink_killed_in_doubt)
 /* A child of the source holds all its descriptors: the source's own end is the proof. */
 TEST(source_killed_with_a_child_that_holds)
 {
-    struct scene s = scene_make(&landing, 0);
+    struct scene s = scene_make(&(struct party_options){.way = &landing});
     pid_t holder = party_fork_holder(s.source);
 
     CHECK(party_fork_wrong_calls(s.source) == 0);
@@ -145,7 +110,7 @@ TEST(source_killed_with_a_child_that_holds)
     party_open_gate(s.sink);
     party_await_end(s.sink, 0);
     CHECK(party_outcome(s.sink, 0) == BATON_LINK_LOST);
-    CHECK(proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
+    CHECK(party_proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
     party_rewrite(s.sink, 0, CANARY);
     CHECK(party_wrong_bytes(s.sink, 0, CANARY) == 0);
     party_end_holder(holder);
@@ -155,7 +120,7 @@ TEST(source_killed_with_a_child_that_holds)
 /* The same with a child of the sink: what the source writes is seen, and stays. */
 TEST(sink_forks_in_mid_push)
 {
-    struct scene s = scene_make(&landing, 0);
+    struct scene s = scene_make(&(struct party_options){.way = &landing});
     pid_t holder = party_fork_holder(s.sink);
 
     CHECK(party_fork_wrong_calls(s.sink) == 0);
@@ -171,7 +136,7 @@ TEST(sink_forks_in_mid_push)
 TEST(source_closed_in_mid_push)
 {
     for (unsigned i = 0; i < sizeof(pushes) / sizeof(pushes[0]); i++) {
-        struct scene s = scene_make(pushes[i], 0);
+        struct scene s = scene_make(&(struct party_options){.way = pushes[i]});
 
         party_close(s.source);
         party_open_gate(s.sink);
@@ -190,7 +155,7 @@ TEST(source_closed_in_mid_push)
 TEST(sink_closed_in_mid_push)
 {
     for (unsigned i = 0; i < sizeof(pushes) / sizeof(pushes[0]); i++) {
-        struct scene s = scene_make(pushes[i], 0);
+        struct scene s = scene_make(&(struct party_options){.way = pushes[i]});
 
         party_close(s.sink);
         party_open_gate(s.sink);
@@ -210,7 +175,7 @@ TEST(sink_killed_in_mid_push_leaves_the_offer)
 {
     for (unsigned i = 0; i < sizeof(pushes) / sizeof(pushes[0]); i++) {
         struct party_options options = {.way = pushes[i]};
-        struct scene s = scene_make(pushes[i], 0);
+        struct scene s = scene_make(&(struct party_options){.way = pushes[i]});
         struct party *next = party_start(&options);
         unsigned n = 0;
 
@@ -223,7 +188,7 @@ TEST(sink_killed_in_mid_push_leaves_the_offer)
         CHECK(n == PARTY_HANDOFFS || party_outcome(next, n) == BATON_COMPLETED);
         party_cancel(s.source, 0, BATON_CANCEL_OFFER);
         party_await_end(s.source, 0);
-        CHECK(proof(s.source, 0) == BATON_PROOF_LOCAL_DRAIN);
+        CHECK(party_proof(s.source, 0) == BATON_PROOF_LOCAL_DRAIN);
         party_finish(next);
         scene_end(&s);
     }
@@ -234,14 +199,14 @@ TEST(sink_killed_in_mid_push_leaves_the_offer)
 TEST(both_cancel_around_a_stop)
 {
     for (unsigned i = 0; i < sizeof(pushes) / sizeof(pushes[0]); i++) {
-        struct scene s = scene_make(pushes[i], 0);
+        struct scene s = scene_make(&(struct party_options){.way = pushes[i]});
 
         party_stop(s.source);
         party_open_gate(s.sink);
         party_cancel(s.sink, 0, BATON_CANCEL_ATTEMPT);
         if (pushes[i] == &stream || pushes[i] == &stream_link) {
             party_await_end(s.sink, 0);
-            CHECK(proof(s.sink, 0) == BATON_PROOF_LOCAL_DRAIN);
+            CHECK(party_proof(s.sink, 0) == BATON_PROOF_LOCAL_DRAIN);
         }
         party_continue(s.source);
         party_cancel(s.source, 0, BATON_CANCEL_OFFER);
@@ -280,7 +245,7 @@ TEST(source_started_again_after_doubt)
     options = (struct party_options){.way = &landing, .listen = {path, "tcp:127.0.0.1:0"}};
     s.source = party_start(&options);
     party_await_end(s.sink, 0);
-    CHECK(proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
+    CHECK(party_proof(s.sink, 0) == BATON_PROOF_PEER_EXITED);
     party_fetch(s.sink, 1, &s.ticket);
     party_await_end(s.sink, 1);
     CHECK(party_cause(s.sink, 1) == BATON_CAUSE_INCARNATION);
@@ -309,7 +274,7 @@ static void deaf(bool source)
     party_await_end(s.sink, 0);
     CHECK(party_cause(s.sink, 0) == BATON_CAUSE_LINK_SILENT ||
           party_cause(s.sink, 0) == BATON_CAUSE_LINK_CLOSED);
-    CHECK(proof(s.sink, 0) == BATON_PROOF_LOCAL_DRAIN);
+    CHECK(party_proof(s.sink, 0) == BATON_PROOF_LOCAL_DRAIN);
     party_rewrite(s.sink, 0, CANARY);
     party_cancel(s.source, 0, BATON_CANCEL_OFFER);
     party_await_end(s.source, 0);
@@ -349,7 +314,7 @@ static void at_commit(const struct way *way, bool killed)
     party_open_gate(s.sink);
     party_await_end(s.sink, 0);
     CHECK(party_outcome(s.sink, 0) == (killed ? BATON_LINK_LOST : BATON_TIMED_OUT));
-    CHECK(proof(s.sink, 0) ==
+    CHECK(party_proof(s.sink, 0) ==
           (way->transport[0] == 's' ? BATON_PROOF_PEER_DRAIN : BATON_PROOF_LOCAL_DRAIN));
     party_rewrite(s.sink, 0, CANARY);
     if (!killed) {
@@ -373,7 +338,7 @@ TEST(source_gone_at_the_commit_of_a_push)
 TEST(stops_by_turns)
 {
     for (unsigned i = 0; i < sizeof(pushes) / sizeof(pushes[0]); i++) {
-        struct scene s = scene_make(pushes[i], 0);
+        struct scene s = scene_make(&(struct party_options){.way = pushes[i]});
 
         for (unsigned n = 0; n < 6; n++) {
             struct party *first = n % 2 ? s.source : s.sink, *second = n % 2 ? s.sink : s.source;
@@ -416,7 +381,7 @@ TEST(two_sinks_in_doubt_of_one_source)
     party_kill(sink[0]);
     party_continue(s.source);
     party_await_end(sink[1], 0);
-    CHECK(proof(sink[1], 0) == BATON_PROOF_PEER_DRAIN);
+    CHECK(party_proof(sink[1], 0) == BATON_PROOF_PEER_DRAIN);
     party_rewrite(sink[1], 0, CANARY);
     for (unsigned i = 0; i < 2; i++) {
         party_cancel(s.source, i, BATON_CANCEL_OFFER);

@@ -426,7 +426,8 @@ TEST(frame_region_memfd_has_no_address)
 /* Each field of a writer's frame set to something else than 0, and a description added. */
 TEST(frame_region_of_a_writer_has_no_memory)
 {
-    static const unsigned fields[] = {0, 5, 13, 21, 29}; /* region, length, block_bytes, addresses */
+    static const unsigned fields[] = {0, 5, 13, 21,
+                                      29}; /* region, length, block_bytes, addresses */
     const struct frame frame = {.type = FRAME_REGION, .region.kind = REGION_WRITER};
     uint8_t bytes[SAMPLE_BYTES_MAX];
     size_t length = frame_encode(&frame, bytes);
