@@ -404,65 +404,6 @@ TEST(frame_field_out_of_range_is_bad)
     }
 }
 
-/* A memfd comes without addresses; each of them alone makes the frame bad. */
-TEST(frame_region_memfd_has_no_address)
-{
-    struct frame frame = samples[FRAME_REGION];
-    uint8_t bytes[SAMPLE_BYTES_MAX];
-    size_t length;
-
-    frame.region.kind = REGION_MEMFD;
-    frame.region.base = 0;
-    frame.region.nonce_base = 0;
-    length = frame_encode(&frame, bytes);
-    CHECK(decode(bytes, length) == FRAME_WHOLE);
-    bytes[FRAME_HEAD_BYTES + 21] = 1;
-    CHECK(decode(bytes, length) == FRAME_BAD);
-    bytes[FRAME_HEAD_BYTES + 21] = 0;
-    bytes[FRAME_HEAD_BYTES + 29] = 1;
-    CHECK(decode(bytes, length) == FRAME_BAD);
-}
-
-/* Each field of a writer's frame set to something else than 0, and a description added. */
-TEST(frame_region_of_a_writer_has_no_memory)
-{
-    static const unsigned fields[] = {0, 5, 13, 21,
-                                      29}; /* region, length, block_bytes, addresses */
-    const struct frame frame = {.type = FRAME_REGION, .region.kind = REGION_WRITER};
-    uint8_t bytes[SAMPLE_BYTES_MAX];
-    size_t length = frame_encode(&frame, bytes);
-
-    CHECK(decode(bytes, length) == FRAME_WHOLE);
-    for (unsigned i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        bytes[FRAME_HEAD_BYTES + fields[i]] = 1;
-        CHECK(decode(bytes, length) == FRAME_BAD);
-        bytes[FRAME_HEAD_BYTES + fields[i]] = 0;
-    }
-    bytes_put_u32(bytes, (uint32_t)(length - FRAME_HEAD_BYTES + 1));
-    bytes[length] = 0;
-    CHECK(decode(bytes, length + 1) == FRAME_BAD);
-}
-
-/* A library's memory comes with a description and without addresses. */
-TEST(frame_region_of_a_library_is_described)
-{
-    static const uint8_t description[1];
-    const struct frame frame = {
-        .type = FRAME_REGION,
-        .region = {.region = 1, .kind = REGION_NIXL, .length = 4096, .block_bytes = 4096},
-        .payload = description,
-        .payload_length = sizeof(description)};
-    uint8_t bytes[SAMPLE_BYTES_MAX];
-    size_t length = frame_encode(&frame, bytes);
-
-    CHECK(decode(bytes, length) == FRAME_WHOLE);
-    bytes[FRAME_HEAD_BYTES + 21] = 1;
-    CHECK(decode(bytes, length) == FRAME_BAD);
-    bytes[FRAME_HEAD_BYTES + 21] = 0;
-    bytes_put_u32(bytes, (uint32_t)(length - FRAME_HEAD_BYTES - 1));
-    CHECK(decode(bytes, length - 1) == FRAME_BAD);
-}
-
 /* A bad head is bad as soon as it is there, before any of the body. */
 TEST(frame_bad_head_is_bad_at_once)
 {
