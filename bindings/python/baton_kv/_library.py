@@ -7,7 +7,7 @@ A call into C lets go of the GIL until it returns.
 import pathlib
 from typing import Any
 
-from baton_kv._declarations import ffi
+from baton_kv._declarations import ffi as ffi
 
 # Kept for good: a library that is unloaded while its threads run would end the process.
 lib: Any = ffi.dlopen(str(pathlib.Path(__file__).with_name("libbaton.so")))
@@ -18,3 +18,8 @@ WATERMARK_END: int = lib.BATON_WATERMARK_END
 def text(chars: Any) -> str:
     """A C string as text; what is no UTF-8 in it is shown, not refused."""
     return str(ffi.string(chars).decode(errors="backslashreplace"))
+
+
+def version() -> str:
+    """The version of the library that is inside."""
+    return text(lib.baton_version())
