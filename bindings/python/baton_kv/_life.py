@@ -66,7 +66,7 @@ class Life:
         self.underway: dict[int, Handoff] = {}  # by the serial number; until quiet
         self.references: dict[int, Any] = {}  # to C handoffs, one each; until retired
         self.receipts: dict[int, Receipt] = {}  # of handoffs that are quiet and not retired
-        self.pools: dict[int, PoolEntry] = {}
+        self.pools: dict[int, PoolEntry] = {}  # by the serial number, too
         self.released: set[int] = set()  # handoffs that are retired when they are quiet
         self.dropped_handoffs: collections.deque[int] = collections.deque()
         self.dropped_pools: collections.deque[int] = collections.deque()
@@ -108,11 +108,11 @@ class Life:
             if serial in self.receipts:
                 self.retire(serial, self.receipts[serial])
         for _ in range(len(self.dropped_pools)):
-            address = self.dropped_pools.popleft()
+            serial = self.dropped_pools.popleft()
             try:
-                self.destroy_pool(address)
+                self.destroy_pool(serial)
             except BusyError:
-                self.dropped_pools.append(address)
+                self.dropped_pools.append(serial)
 
     # ---- handoffs ----
 
@@ -163,12 +163,15 @@ class Life:
 
     # ---- pools ----
 
-    def destroy_pool(self, address: int) -> None:
-        entry, error = self.pools[address], error_new()
+    def destroy_pool(self, serial: int) -> None:
+        entry, error = self.pools.get(serial), error_new()
+        if entry is None:
+            return
         if entry.is_viewed():
             raise BusyError("a view of the pool's memory is still in use")
         check(lib.baton_pool_destroy(entry.pointer, error), error)
-        del self.pools[address]
+        entry.owner = None
+        del self.pools[serial]
 
     # ---- completions ----
 

@@ -52,7 +52,7 @@ class Pool:
     def __init__(self, life: Life, block_bytes: int, block_count: int, flags: int,
                  layout: Layout | None, wrapped: Memory | None) -> None:
         self.life = life
-        self._address = 0
+        self._serial = next(life.serial)
         self.block_bytes = block_bytes
         self.block_count = block_count
         self.wrapped = wrapped is not None
@@ -70,12 +70,11 @@ class Pool:
         with life:
             check(lib.baton_pool_create(life.engine, options, ret_pool, error), error)
             self._entry = PoolEntry(ret_pool[0], wrapped)
-            self._address = int(ffi.cast("uintptr_t", ret_pool[0]))
-            life.pools[self._address] = self._entry
+            life.pools[self._serial] = self._entry
 
     def pointer(self) -> Any:
         """The C pool.  For calls under its engine's lock."""
-        if self._address not in self.life.pools:
+        if self._serial not in self.life.pools:
             raise ClosedError("the pool was destroyed")
         return self._entry.pointer
 
@@ -155,15 +154,14 @@ class Pool:
         Errors: BusyError, a block is lent or held, or a view of one exists: nothing was destroyed.
         """
         with self.life:
-            if self._address in self.life.pools:
-                self.life.destroy_pool(self._address)
+            self.life.destroy_pool(self._serial)
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.destroy()
+        if not self.life.is_forked():
+            self.destroy()
 
     def __del__(self) -> None:
-        if self._address:
-            self.life.dropped_pools.append(self._address)
+        self.life.dropped_pools.append(self._serial)
