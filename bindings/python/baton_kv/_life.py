@@ -70,7 +70,8 @@ class Life:
         self.released: set[int] = set()  # handoffs that are retired when they are quiet
         self.dropped_handoffs: collections.deque[int] = collections.deque()
         self.dropped_pools: collections.deque[int] = collections.deque()
-        self.drains = 0
+        self.drains = 0  # threads that are in C without the lock
+        self.drained = threading.Condition(self.lock)
         self.batch = ffi.new("struct baton_completion[]", BATCH)
         self.batch_count = self.batch_next = 0
         self.bells: set[Bell] = set()
@@ -184,7 +185,8 @@ class Life:
             for _ in range(limit):
                 if not self._has_completion(limit):
                     break
-                c = self.batch[self.batch_next]
+                # A copy: a signal's handler or a finalizer may collect in between, on this thread.
+                c = ffi.new("struct baton_completion *", self.batch[self.batch_next])
                 self.batch_next += 1
                 heard += self._hear(c)
                 self._ring()
@@ -251,6 +253,7 @@ class Life:
         finally:
             with self.lock:
                 self.drains -= 1
+                self.drained.notify_all()
 
     def _drain_slice(self, slice_ms: int) -> int:
         if not self.is_driven_by_caller:
@@ -306,7 +309,9 @@ class Life:
                 pass
             for serial, receipt in list(self.receipts.items()):
                 self.retire(serial, receipt)
-            if not self.is_viewed():
+            while self.drains > 0:  # others see at once that there is nothing to wait for
+                self.drained.wait()
+            if not self.ended and not self.is_viewed():
                 self.destroy()
         return None  # the last view's end is then the engine's
 

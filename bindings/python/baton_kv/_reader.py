@@ -6,6 +6,8 @@ import contextlib
 import weakref
 from typing import TYPE_CHECKING
 
+from baton_kv.errors import ClosedError
+
 if TYPE_CHECKING:
     from baton_kv._life import Life
 
@@ -23,8 +25,9 @@ class LoopReader:
 
     def _collect(self) -> None:
         life = self._life()
-        if life is not None and not life.ended and not life.is_forked():
-            life.pump()
+        if life is not None and not life.is_forked():
+            with contextlib.suppress(ClosedError):  # it has just ended: stop() is on its way
+                life.pump()
 
     def stop(self) -> None:
         """Any thread."""

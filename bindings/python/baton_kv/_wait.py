@@ -19,7 +19,7 @@ def wait_until(life: Life, is_done: Callable[[], bool], timeout_ms: int | None) 
         return True
     if timeout_ms == 0:
         return False
-    if asyncio._get_running_loop() is not None:
+    if _has_running_loop():
         raise RuntimeError("this would block the asyncio loop of this thread: await instead")
     end_s = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
     bell = Bell()
@@ -32,6 +32,14 @@ def wait_until(life: Life, is_done: Callable[[], bool], timeout_ms: int | None) 
         with life.lock:
             life.bells.discard(bell)
         bell.close()
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _poll(life: Life, is_done: Callable[[], bool], end_s: float | None, bell: Bell) -> bool:

@@ -80,7 +80,8 @@ class Engine:
         try:
             self._life = Life(ret_engine[0], progress is Progress.CALLER, log)
         except BaseException:
-            lib.baton_engine_abandon(ret_engine[0], ffi.NULL)
+            lib.baton_engine_close(ret_engine[0])
+            check(lib.baton_engine_destroy(ret_engine[0], error), error)
             raise
 
     # ---- pools ----
@@ -105,6 +106,8 @@ class Engine:
         Errors: as pool(); InvalidError too where the bytes are not whole blocks in one piece.
         """
         wrapped = memory_of(memory)
+        if not wrapped.address:
+            raise InvalidError("there is no memory at address 0")
         if block_bytes <= 0 or wrapped.length_bytes % block_bytes:
             raise InvalidError(f"{wrapped.length_bytes} bytes are no whole blocks of {block_bytes}")
         flags = 0 if wrapped.cuda_device is None else lib.BATON_POOL_CUDA

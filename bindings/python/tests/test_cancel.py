@@ -10,7 +10,7 @@ from baton_kv import Cancel, Cause, Outcome, Proof, Scope
 from pair import BLOCK_BYTES, WAIT_MS, WAYS, Pair, content, read
 
 SEED = int(os.environ.get("BATON_SEED", "1"))
-STORM_HANDOFFS = 150  # of each way
+STORM_HANDOFFS = 300  # of each way
 STORM_AT_ONCE = 24
 YIELDS_MAX = 40
 

@@ -6,7 +6,6 @@ from processes import run
 
 BEGIN = """
 import asyncio, atexit, gc, os, sys, threading
-import numpy
 import baton_kv
 from pair import BLOCK_BYTES, WAIT_MS, WAYS, Pair
 pair = Pair()
@@ -21,6 +20,7 @@ ENDS = {
     "without exit handlers": "os._exit(0)",
     "in a view's life": "view = pair.to_pool.block(0)",
     "with wrapped memory": """
+import numpy
 memory = numpy.zeros(4 * BLOCK_BYTES, dtype=numpy.uint8)
 pool = pair.sink.wrap(memory, BLOCK_BYTES)
 wrapped = pair.sink.fetch(pair.offer(2, watermark_bytes=BLOCK_BYTES).ticket(), pool, [0, 1])

@@ -84,7 +84,7 @@ def test_every_order(things_of, state):
 @pytest.mark.parametrize("state", STATES)
 def test_a_cycle(state):
     """All of it is garbage at once: the collector chooses the order."""
-    for _ in range(20):
+    for _ in range(8):
         peer = Pair()
         things = [*source_things(peer, state), *sink_things(peer, state), peer]
         things.append(things)

@@ -156,6 +156,7 @@ def test_a_view_keeps_its_pool(pair):
     Tensor(numpy.zeros((4, BLOCK_BYTES), dtype=numpy.uint8)[:, ::2]),
     bytearray(BLOCK_BYTES + 8),  # no whole blocks
     bytearray(0),
+    Memory(0, BLOCK_BYTES),
 ])
 def test_memory_that_can_not_be_wrapped(pair, memory):
     with pytest.raises(InvalidError):
