@@ -56,9 +56,10 @@ def main(header_path, module_path, check_path):
         ffi.cdef(declarations(file.read()))
     ffi.set_source("baton_kv._declarations", None)
     ffi.emit_python_code(module_path)
-    lines = [f'_Static_assert({fact}, "cffi and the compiler differ");' for fact in layout_check(ffi)]
     with open(check_path, "w", encoding="utf-8") as file:
-        file.write("#include <baton.h>\n" + "\n".join(lines) + "\n")
+        file.write("#include <baton.h>\n")
+        for fact in layout_check(ffi):
+            file.write(f'_Static_assert({fact}, "cffi and the compiler differ");\n')
 
 
 main(*sys.argv[1:])

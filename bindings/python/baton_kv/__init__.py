@@ -2,8 +2,8 @@
 """Baton hands the KV cache of an LLM request from a prefill server to a decode server.
 
 Either side can cancel at any moment, and a receipt proves when memory is quiet.  No receipt, no
-reuse.  A prefill engine makes an *offer* of pool blocks and gets a *ticket*; the ticket travels with
-the request; a decode engine *fetches* it into blocks of its own.  Each end ends once, in an
+reuse.  A prefill engine makes an *offer* of pool blocks and gets a *ticket*; the ticket travels
+with the request; a decode engine *fetches* it into blocks of its own.  Each end ends once, in an
 *outcome*; when nothing can touch its blocks any more there is a *receipt*.
 """
 

@@ -27,7 +27,16 @@ from baton_kv._library import ffi, lib
 from baton_kv._reader import LoopReader
 from baton_kv.choice import Notice
 from baton_kv.completion import Completion
-from baton_kv.errors import BusyError, ClosedError, ForkedError, InvalidError, TimedOutError, check, error_new
+from baton_kv.errors import (
+    BusyError,
+    ClosedError,
+    ForkedError,
+    InvalidError,
+    ReceiptError,
+    TimedOutError,
+    check,
+    error_new,
+)
 from baton_kv.outcome import Cause, result_of
 from baton_kv.receipt import Abandoned, Receipt, receipt_of, receipt_to_c
 
@@ -72,8 +81,9 @@ class Life:
         self.dropped_pools: collections.deque[int] = collections.deque()
         self.drains = 0  # threads that are in C without the lock
         self.drained = threading.Condition(self.lock)
-        self.batch = ffi.new("struct baton_completion[]", BATCH)
-        self.batch_count = self.batch_next = 0
+        self.is_pumping = False
+        self.batch = ffi.new("struct baton_completion[]", BATCH + 1)  # the last stays empty
+        self.batch_next = 0
         self.bells: set[Bell] = set()
         self.readers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReader] = (
             weakref.WeakKeyDictionary())
@@ -95,7 +105,11 @@ class Life:
             self.lock.release()
             raise ClosedError("the engine has ended")
         if self.dropped_handoffs or self.dropped_pools:
-            self._sweep()
+            try:
+                self._sweep()
+            except BaseException:
+                self.lock.release()
+                raise
 
     def __exit__(self, *_: object) -> None:
         self.lock.release()
@@ -105,9 +119,7 @@ class Life:
 
     def _sweep(self) -> None:
         while self.dropped_handoffs:
-            serial = self.dropped_handoffs.popleft()
-            if serial in self.receipts:
-                self.retire(serial, self.receipts[serial])
+            self.settle(self.dropped_handoffs.popleft())
         for _ in range(len(self.dropped_pools)):
             serial = self.dropped_pools.popleft()
             try:
@@ -150,17 +162,26 @@ class Life:
         reference, error = self.references[serial], error_new()
         check(lib.baton_retire(reference, receipt_to_c(receipt), last if count else ffi.NULL,
                                last_count, error), error)
+        self._forget(serial)
+        return list(last[0:last_count[0]]) if count else []
+
+    def _forget(self, serial: int) -> None:
         self.receipts.pop(serial, None)
         self.released.discard(serial)
-        del self.references[serial]
-        lib.baton_handoff_unref(reference)
-        return list(last[0:last_count[0]]) if count else []
+        lib.baton_handoff_unref(self.references.pop(serial))
+
+    def settle(self, serial: int) -> None:
+        """Retire a handoff that is quiet in the place of who could have."""
+        if serial in self.receipts:
+            try:
+                self.retire(serial, self.receipts[serial])
+            except ReceiptError:  # a signal's exception came between its use and _forget()
+                self._forget(serial)
 
     def release(self, serial: int) -> None:
         if serial in self.underway:
             self.released.add(serial)
-        elif serial in self.receipts:
-            self.retire(serial, self.receipts[serial])
+        self.settle(serial)
 
     # ---- pools ----
 
@@ -177,32 +198,52 @@ class Life:
     # ---- completions ----
 
     def pump(self, limit: int = BATCH) -> list[Completion]:
-        """Drive the engine, where the caller does, and collect; tells everybody who waits."""
+        """Drive the engine, where the caller does, and collect; tells everybody who waits.
+
+        The handler of a signal may be here in the middle of its own thread's call: it gets none.
+        """
         heard: list[Completion] = []
         with self:
-            if self.is_driven_by_caller:
-                check(lib.baton_engine_step(self.engine, 0))
-            for _ in range(limit):
-                if not self._has_completion(limit):
-                    break
-                # A copy: a signal's handler or a finalizer may collect in between, on this thread.
-                c = ffi.new("struct baton_completion *", self.batch[self.batch_next])
-                self.batch_next += 1
-                heard += self._hear(c)
-                self._ring()
+            if self.is_pumping:
+                return heard
+            self.is_pumping = True
+            try:
+                if self.is_driven_by_caller:
+                    check(lib.baton_engine_step(self.engine, 0))
+                for _ in range(limit):
+                    if not self._collect(limit):
+                        break
+                    heard += self._hear_next()
+            finally:
+                self.is_pumping = False
         return heard
 
-    def _has_completion(self, limit: int) -> bool:
-        # What an exception left in the batch comes first.
-        if self.batch_next == self.batch_count:
-            self.batch_next = self.batch_count = 0
-            self.batch_count = lib.baton_engine_collect(self.engine, self.batch, min(limit, BATCH))
-        return self.batch_next < self.batch_count
+    def _collect(self, limit: int) -> bool:
+        """Whether the batch has a completion.  Those that were heard have no notice any more, so
+        what the exception of a signal left there is found."""
+        if not self.batch[self.batch_next].notice:
+            self.batch_next = 0
+            lib.baton_engine_collect(self.engine, self.batch, min(limit, BATCH))
+        return bool(self.batch[self.batch_next].notice)
+
+    def _hear_next(self) -> list[Completion]:
+        c = self.batch[self.batch_next]
+        completions = self._hear(c)
+        c.notice = 0
+        self.batch_next += 1
+        lib.baton_handoff_unref(c.handoff)
+        self._ring()
+        return completions
 
     def _hear(self, c: Any) -> list[Completion]:
-        """Returns what the caller is to be told: nothing of a handoff that was released."""
+        """Returns what the caller is to be told: nothing of a handoff that was released.
+
+        Twice is once: the exception of a signal may come between any two of its lines.
+        """
         serial = int(ffi.cast("uintptr_t", c.arg))
-        handoff = self.underway[serial]
+        handoff = self.underway.get(serial)
+        if handoff is None:
+            return []
         notice, result = Notice(c.notice), result_of(c.result)
         is_released = serial in self.released
         receipt = None
@@ -212,13 +253,13 @@ class Life:
             handoff.doubt = Cause(c.result.cause)
         else:
             receipt = receipt_of(c.receipt)
-            self.receipts[serial] = receipt
-            del self.underway[serial]
+            if serial in self.references:
+                self.receipts[serial] = receipt
             handoff.doubt = None
             handoff.quiet.happen(receipt)
             if is_released:
-                self.retire(serial, receipt)
-        lib.baton_handoff_unref(c.handoff)
+                self.settle(serial)
+            del self.underway[serial]
         return [] if is_released else [Completion(notice, handoff, result, receipt)]
 
     def _ring(self) -> None:
@@ -247,6 +288,8 @@ class Life:
                 slice_ms = DRAIN_SLICE_MS if left_ms is None else min(left_ms, DRAIN_SLICE_MS)
                 err = self._drain_slice(slice_ms)
                 left_ms = None if left_ms is None else left_ms - slice_ms
+                if self.ended:
+                    raise ClosedError("the engine was abandoned before it was quiet")
                 if err != lib.BATON_ETIMEOUT or left_ms == 0:
                     check(err)
                     return
@@ -271,6 +314,8 @@ class Life:
                 raise BusyError("a view of a pool's memory is still in use")
             check(lib.baton_engine_destroy(self.engine, error), error)
             self._over()
+            for entry in self.pools.values():
+                entry.owner = None
             self.pools.clear()
 
     def abandon(self) -> Abandoned:
@@ -302,18 +347,20 @@ class Life:
         self.close()
         try:
             self.drain(timeout_ms)
-        except TimedOutError:
+            with self:
+                while self.pump():
+                    pass
+                for serial in list(self.receipts):
+                    self.settle(serial)
+                while self.drains > 0:  # others see at once that there is nothing to wait for
+                    self.drained.wait()
+                if not self.is_viewed():  # the last view's end is then the engine's
+                    self.destroy()
+        except (TimedOutError, BusyError):  # busy: the exception of a signal lost a reference
             return self.abandon()
-        with self:
-            while self.pump():
-                pass
-            for serial, receipt in list(self.receipts.items()):
-                self.retire(serial, receipt)
-            while self.drains > 0:  # others see at once that there is nothing to wait for
-                self.drained.wait()
-            if not self.ended and not self.is_viewed():
-                self.destroy()
-        return None  # the last view's end is then the engine's
+        except ClosedError:
+            pass  # another thread was faster
+        return None
 
     def end_at_exit(self) -> None:
         """Tell the peers, and keep the memory: threads and views may still use it."""

@@ -21,6 +21,9 @@ def wait_until(life: Life, is_done: Callable[[], bool], timeout_ms: int | None) 
         return False
     if _has_running_loop():
         raise RuntimeError("this would block the asyncio loop of this thread: await instead")
+    with life:
+        if life.is_pumping:  # by this thread: the lock is its own
+            raise RuntimeError("a signal's handler can not wait: its thread is collecting")
     end_s = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
     bell = Bell()
     # Others may collect what this thread waits for: they ring.

@@ -278,8 +278,9 @@ class Engine:
         kept = self._life.end(timeout_ms)
         if kept is not None:
             warnings.warn(
-                f"{kept.handoffs} handoffs had no receipt after {timeout_ms} ms: {kept.bytes} bytes "
-                f"of {kept.pools} pools stay until the process ends", RuntimeWarning, stacklevel=2)
+                f"{kept.handoffs} handoffs had no receipt after {timeout_ms} ms: {kept.bytes} "
+                f"bytes of {kept.pools} pools stay until the process ends",
+                RuntimeWarning, stacklevel=2)
         return kept
 
     def __enter__(self) -> "Engine":

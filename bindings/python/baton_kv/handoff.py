@@ -91,8 +91,9 @@ class Handoff:
 
     def __repr__(self) -> str:
         result = self.outcome.value
-        how = f"{result.outcome}, {'' if self.quiet.happened else 'not '}quiet" if result else "open"
-        return f"<{type(self).__name__} {self.id:#x}: {how}>"
+        how = str(result.outcome) if result else "open"
+        quiet = ", quiet" if self.quiet.happened else ""
+        return f"<{type(self).__name__} {self.id:#x}: {how}{quiet}>"
 
     def __del__(self) -> None:
         self._life.dropped_handoffs.append(self.serial)

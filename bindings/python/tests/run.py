@@ -32,8 +32,8 @@ class Totals:
 
 
 def types_are_right():
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "/dev/null", "-p", "baton_kv"]
-    return subprocess.run(command, check=False).returncode == 0
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "/dev/null", "-p", "baton_kv"]
+    return subprocess.run(mypy, check=False).returncode == 0
 
 
 def main():

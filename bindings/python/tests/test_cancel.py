@@ -111,8 +111,8 @@ class Storm:
     async def request(self, number):
         dice = random.Random(f"{SEED} {self.way} {number}")
         count = dice.randint(1, 6)
-        total = count * BLOCK_BYTES
-        offer = self.pair.offer(count, seed=number, watermark_bytes=dice.choice([0, total // 2, total]))
+        there = dice.choice([0, count * BLOCK_BYTES // 2, count * BLOCK_BYTES])
+        offer = self.pair.offer(count, seed=number, watermark_bytes=there)
         async with offer:
             await self.yields(dice)
             fetch = self.pair.fetch(offer, self.way)

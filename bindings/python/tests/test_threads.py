@@ -2,13 +2,15 @@
 """Any thread may do anything; what would block the wrong one is an error."""
 
 import asyncio
+import contextlib
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import baton_kv
 import pytest
 from baton_kv import Cancel, ClosedError, Engine, Outcome, Progress
-from pair import WAIT_MS, Pair, content, read
+from pair import WAIT_MS, Pair, content, read, until
 
 THREADS = 8
 
@@ -130,6 +132,75 @@ def test_others_run_while_a_thread_waits(pair):
     drainer.join(WAIT_MS / 1000)
     assert not waiter.is_alive() and not drainer.is_alive()
     pair.retire(offer, fetch)
+
+
+def test_several_threads_end_an_engine():
+    for _ in range(10):
+        pair = Pair()
+        pair.half()
+        with ThreadPoolExecutor(THREADS) as threads:
+            ends = [threads.submit(pair.sink.end) for _ in range(THREADS)]
+            assert {end.result(WAIT_MS) for end in ends} == {None}
+        pair.source.end()
+
+
+def test_an_abandoned_engine_is_not_drained_for_ever():
+    pair = Pair()
+    pair.half()
+    with ThreadPoolExecutor(1) as threads:
+        draining = threads.submit(pair.sink.drain)
+        until(lambda: pair.sink._life.drains == 1)
+        pair.sink.abandon()
+        with contextlib.suppress(ClosedError):  # or it has drained by that
+            draining.result(WAIT_MS)
+    pair.source.end()
+
+
+def test_signal_handlers_call(pair):
+    """They run on the main thread, also in the middle of a call of its own."""
+    calls = []
+
+    def handler(*_):
+        calls.append(pair.sink.collect())
+        pair.to_pool.stats()
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+    try:
+        for seed in range(100):
+            offer = pair.offer(1, seed=seed)
+            fetch = pair.fetch(offer)
+            assert fetch.outcome.wait(WAIT_MS).completed
+            pair.retire(offer, fetch)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(calls) > 10
+
+
+def test_an_interrupt_loses_nothing():
+    """KeyboardInterrupt, at any moment of many calls: every handoff goes on to its receipt."""
+    pair = Pair()
+    interrupts = 0
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for seed in range(150):
+            offer = pair.offer(1, seed=seed)
+            fetch = pair.fetch(offer)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 * (seed % 30 + 1))
+                while not (fetch.quiet.happened and offer.quiet.happened):
+                    pair.sink.poll(1)
+                    pair.source.poll(1)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupts += 1
+            pair.retire(offer, fetch)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupts > 10
+    pair.end()
 
 
 def test_another_engines_pool(pair):
