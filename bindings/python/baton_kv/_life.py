@@ -84,6 +84,7 @@ class Life:
         self.is_pumping = False
         self.batch = ffi.new("struct baton_completion[]", BATCH + 1)  # the last stays empty
         self.batch_next = 0
+        self.heard = 0  # completions, ever, also those that nobody is told of
         self.bells: set[Bell] = set()
         self.readers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopReader] = (
             weakref.WeakKeyDictionary())
@@ -229,6 +230,7 @@ class Life:
     def _hear_next(self) -> list[Completion]:
         c = self.batch[self.batch_next]
         completions = self._hear(c)
+        self.heard += 1
         c.notice = 0
         self.batch_next += 1
         lib.baton_handoff_unref(c.handoff)
@@ -348,8 +350,10 @@ class Life:
         try:
             self.drain(timeout_ms)
             with self:
-                while self.pump():
-                    pass
+                before = -1
+                while before != self.heard:
+                    before = self.heard
+                    self.pump()
                 for serial in list(self.receipts):
                     self.settle(serial)
                 while self.drains > 0:  # others see at once that there is nothing to wait for

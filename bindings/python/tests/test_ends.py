@@ -38,6 +38,15 @@ def test_end_uses_every_receipt():
         fetch.retire(fetch.quiet.value)
 
 
+def test_end_uses_the_receipts_of_released_handoffs():
+    """More of them than are collected at once, and nobody is told of any."""
+    engine = Engine()
+    pool = engine.pool(64, 300)
+    for block in pool.alloc(300):
+        engine.offer(pool, [block]).release()
+    assert engine.end() is None
+
+
 def test_async_with():
     async def main():
         async with Engine() as source, Engine() as sink:
