@@ -3,6 +3,7 @@
 
 import asyncio
 import gc
+import os
 
 import pytest
 from baton_kv import BusyError, Cause, ClosedError, Engine, Outcome, Progress, _life
@@ -57,6 +58,28 @@ def test_async_with():
         assert fetch.quiet.happened and offer.quiet.happened
 
     asyncio.run(main())
+
+
+def test_a_loop_forgets_an_engine_that_has_ended():
+    async def main():
+        pair = Pair()
+        offer = pair.offer(1)
+        offer.cancel()
+        await offer.quiet
+        del offer
+        await asyncio.to_thread(pair.end)
+
+    async def several():
+        await main()  # makes the thread, too
+        await asyncio.sleep(0)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            await main()
+            await asyncio.sleep(0)
+            gc.collect()
+        assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+    asyncio.run(several())
 
 
 def test_an_abandoned_engine_tells_who_waits():

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import baton_kv
@@ -73,6 +74,19 @@ def test_each_completion_goes_to_one_thread():
             future.result(WAIT_MS)
     pair.sink.end()
     assert len(heard) == len(set(heard)) <= 64
+
+
+def test_who_polls_an_idle_engine_is_woken_by_its_end():
+    engine = Engine()
+    with ThreadPoolExecutor(2) as threads:
+        polling = [threads.submit(engine.poll, WAIT_MS) for _ in range(2)]
+        until(lambda: len(engine._life.bells) == 2)
+        begin = time.monotonic()
+        engine.end()
+        for future in polling:
+            with pytest.raises(ClosedError):
+                future.result()
+    assert time.monotonic() - begin < WAIT_MS / 2000
 
 
 def test_any_thread_drives():
