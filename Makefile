@@ -16,6 +16,7 @@ help:
 	@echo 'make test-sanitize  build with clang and run the tests under ASan, UBSan and TSan'
 	@echo 'make test-nixl      the faults over NIXL, on all lanes and many times'
 	@echo 'make test-valgrind  run the unit tests of the pure code under valgrind'
+	@echo 'make test-python    build the Python package and run its tests alone'
 	@echo 'make check-instructions  count what fixed scenarios execute; UPDATE=--update accepts'
 	@echo 'make bench          measure, next to baselines of the same run'
 	@echo 'make burst-nixl     the main job over NIXL, pulled and pushed'
@@ -35,9 +36,9 @@ burst: build
 	build/baton burst --transport shm --duration $(BURST_SECONDS)
 	build/baton burst --transport tcp --duration $(BURST_SECONDS)
 
-# With NIXL, where it can be had.
+# With NIXL, and the Python package, where these can be had.
 test: build
-	@scripts/with-nixl scripts/run-tests build
+	@scripts/with-nixl scripts/with-python scripts/run-tests build
 
 # The thread sanitizer of gcc does not accept fences, clang's does.
 test-sanitize: build-asan/build.ninja build-tsan/build.ninja
@@ -52,6 +53,9 @@ test-nixl: build
 test-valgrind: setup-valgrind build
 	@scripts/run-tests --slowness 30 $(PURE:%=--suite %) build \
 		--wrapper 'valgrind -q --error-exitcode=99 --leak-check=full --child-silent-after-fork=yes'
+
+test-python: setup-build
+	@scripts/with-python scripts/test-python
 
 check-instructions: setup-valgrind build
 	@scripts/check-instructions build/instructions $(UPDATE)
@@ -90,7 +94,7 @@ coverage: build-coverage/build.ninja
 	scripts/coverage build-coverage
 
 clean:
-	rm -rf build build-asan build-tsan build-coverage build-nixl build-peers
+	rm -rf build build-asan build-tsan build-coverage build-nixl build-peers build-python
 
 build/build.ninja: setup-build
 	@test -f $@ || CC=gcc CXX=g++ meson setup build -Dwerror=true -Dcli=enabled
@@ -128,10 +132,18 @@ build-nixl/library:
 		for f in m.files("nixl-cu13") if f.name == "libnixl_capi.so"))' >$@.new
 	@mv $@.new $@
 
+# Its meson, ninja and cffi build the package, as pip would without the network.
+build-python/venv/.ready: bindings/python/tests/requirements.txt
+	@scripts/setup python
+	rm -rf build-python/venv
+	python3 -m venv build-python/venv
+	build-python/venv/bin/pip install -q --disable-pip-version-check --retries 1 --timeout 20 -r $<
+	@touch $@
+
 setup-build setup-sanitize setup-valgrind setup-peers:
 	@scripts/setup $(@:setup-%=%)
 
 .PHONY: help build burst test test-sanitize test-valgrind bench sim campaign mutants coverage clean
 .PHONY: setup-build setup-sanitize setup-valgrind setup-peers bench-peers bench-scale burst-nixl bench-nixl
-.PHONY: check-instructions test-nixl
+.PHONY: check-instructions test-nixl test-python
 .NOTPARALLEL:
