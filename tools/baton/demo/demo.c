@@ -2,11 +2,15 @@
 /* `baton demo late-bytes`: its options, the order of its runs, the table and the verdict. */
 #include "command.h"
 #include "demo/late.h"
+#include "lanes.h"
 #include "options.h"
 
 #include <getopt.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "transport/nixl_api.h"
 
 #define TRIED "1.5.1"
 
@@ -29,11 +33,9 @@ static const char help_text[] =
     "Shows, on this machine, what lands in memory after its transfer was said to be over.\n"
     "A transfer between two processes is ended in the middle; the memory is poisoned for its next\n"
     "owner; everything goes on; bytes that changed are counted.  First NIXL, which is asked to\n"
-    "release the transfer and to deregister the memory; then Baton's fetch, which is cancelled "
-    "and\n"
-    "gives a receipt.  With a live peer (NIXL's polls its library again after the poison), and "
-    "with\n"
-    "one that is stopped until then.\n"
+    "release the transfer and to deregister the memory; then Baton's fetch over tcp, shm and\n"
+    "NIXL, which is cancelled and gives a receipt.  With a live peer (NIXL's polls its library\n"
+    "again after the poison), and with one that is stopped until then.\n"
     "Takes less than a minute and some hundred MiB.\n"
     "\n"
     "  --bytes SIZE    of each transfer: 1MiB to 1GiB (default 64MiB)\n"
@@ -167,8 +169,9 @@ static void head_print(const struct demo *demo, uint64_t bytes)
 static void demo_run(struct demo *demo, const struct demo_options *options, bool table)
 {
     unsigned nixl = demo->nixl ? LATE_NIXL_RUNS : 0;
+    unsigned baton = demo->nixl ? LATE_BATON_RUNS : LATE_BATON_RUNS - LATE_BATON_RUNS_NIXL;
 
-    for (unsigned i = 0; i < nixl + LATE_BATON_RUNS; i++) {
+    for (unsigned i = 0; i < nixl + baton; i++) {
         struct late_run *run = &demo->runs[demo->count++];
 
         if (i < nixl) {
@@ -197,6 +200,10 @@ int demo_command(int argc, char **argv)
     if (!demo.nixl && options.library) {
         fprintf(stderr, "baton demo: %s\n", demo.missing.text);
         return EXIT_ENVIRONMENT;
+    }
+    lanes_set("tcp"); /* of Baton's runs over it */
+    if (options.library) {
+        setenv(NIXL_LIBRARY_VARIABLE, options.library, true);
     }
     if (table) {
         head_print(&demo, options.bytes);

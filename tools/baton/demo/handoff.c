@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,6 +41,7 @@ static baton_err engine_make(const char *lane, void *arg, baton_trace_fn on_trac
                                            .transports = &lane,
                                            .transports_count = 1,
                                            .link = tcp ? BATON_LINK_TCP : BATON_LINK_AUTO,
+                                           .host = BATON_HOST_HELPER,
                                            .on_trace = on_trace,
                                            .arg = arg};
 
@@ -141,7 +141,7 @@ static baton_err event_wait(int fd, const char *what, struct baton_error *ret_er
     return BATON_ETIMEOUT;
 }
 
-/* From the middle of a fetch to its poisoned blocks. */
+/* From the middle of a fetch to its poisoned blocks, which lie in order at `memory`. */
 static baton_err cancel(baton_handoff *fetch, struct seen *seen, const struct late_child *source,
                         unsigned char *memory, struct late_run *run, struct baton_error *ret_error)
 {
@@ -175,16 +175,13 @@ static baton_err cancel(baton_handoff *fetch, struct seen *seen, const struct la
 }
 
 static baton_err fetch_run(baton_engine *engine, const struct source_answer *answer,
-                           struct seen *seen, const struct late_child *source,
-                           unsigned char *memory, struct late_run *run,
+                           struct seen *seen, const struct late_child *source, struct late_run *run,
                            struct baton_error *ret_error)
 {
     size_t count = run->bytes / LATE_BLOCK_BYTES;
     uint32_t *blocks = blocks_in_order(count);
-    struct baton_pool_options options = {.size = sizeof(options),
-                                         .block_bytes = LATE_BLOCK_BYTES,
-                                         .block_count = count,
-                                         .memory = memory};
+    struct baton_pool_options options = {
+        .size = sizeof(options), .block_bytes = LATE_BLOCK_BYTES, .block_count = count};
     struct baton_fetch_args args = {.size = sizeof(args),
                                     .ticket = answer->ticket,
                                     .ticket_length = answer->ticket_length,
@@ -194,17 +191,22 @@ static baton_err fetch_run(baton_engine *engine, const struct source_answer *ans
     baton_err err = baton_pool_create(engine, &options, &args.pool, ret_error);
     baton_handoff *fetch = NULL;
 
+    err = err ? err : baton_pool_alloc(args.pool, count, blocks, ret_error);
+    for (size_t i = 0; i < count && !err; i++) {
+        blocks[i] = (uint32_t)i; /* they are all of the pool's */
+    }
     err = err ? err : baton_fetch(engine, &args, &fetch, ret_error);
-    free(blocks);
     if (!err) {
-        err = cancel(fetch, seen, source, memory, run, ret_error);
+        err = cancel(fetch, seen, source, baton_pool_block(args.pool, blocks[0]), run, ret_error);
         baton_handoff_unref(fetch);
     }
+    err = err ? err : baton_pool_free(args.pool, blocks, count, ret_error);
+    free(blocks);
     return err;
 }
 
-static baton_err sink_run(const struct late_child *source, unsigned char *memory,
-                          struct late_run *run, struct baton_error *ret_error)
+static baton_err sink_run(const struct late_child *source, struct late_run *run,
+                          struct baton_error *ret_error)
 {
     struct seen seen = {.landed_fd = eventfd(0, EFD_CLOEXEC), .quiet_fd = eventfd(0, EFD_CLOEXEC)};
     struct source_answer answer;
@@ -220,7 +222,7 @@ static baton_err sink_run(const struct late_child *source, unsigned char *memory
     }
     err = err ? err : engine_make(run->lane, &seen, on_trace, &engine, ret_error);
     if (!err) {
-        err = fetch_run(engine, &answer, &seen, source, memory, run, ret_error);
+        err = fetch_run(engine, &answer, &seen, source, run, ret_error);
         baton_engine_close(engine);
         if (baton_engine_drain(engine, LATE_WAIT_MS_MAX) ||
             baton_engine_destroy(engine, err ? NULL : ret_error)) {
@@ -237,23 +239,20 @@ static baton_err sink_run(const struct late_child *source, unsigned char *memory
 
 void late_baton_run(unsigned index, size_t bytes, struct late_run *ret_run)
 {
-    struct source_orders orders = {.lane = index / 2 ? "shm" : "tcp", .bytes = bytes};
-    unsigned char *memory = late_memory(bytes);
+    static const char *const lanes[] = {"tcp", "shm", "nixl"};
+    struct source_orders orders = {.lane = lanes[index / 2], .bytes = bytes};
     struct baton_error error = {0};
     struct late_child source = {0};
     baton_err err = BATON_ENOMEM;
 
     *ret_run = (struct late_run){
         .who = "Baton", .lane = orders.lane, .way = "fetch", .stopped = index % 2, .bytes = bytes};
-    if (memory && late_child_start(&source, source_run, &orders)) {
-        err = sink_run(&source, memory, ret_run, &error);
+    if (late_child_start(&source, source_run, &orders)) {
+        err = sink_run(&source, ret_run, &error);
     }
     if (err) {
         snprintf(ret_run->failure, sizeof(ret_run->failure), "%.60s %.90s", baton_strerror(err),
                  error.text);
     }
     late_child_end(&source);
-    if (memory && !err) {
-        munmap(memory, bytes);
-    }
 }

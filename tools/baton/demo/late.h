@@ -28,7 +28,8 @@ struct late_run {
 
 /* Find NIXL, in a child.  BATON_OK with its version, or the error. */
 baton_err late_nixl_find(const char *path, char ret_version[32], struct baton_error *ret_error);
-enum { LATE_NIXL_RUNS = 12, LATE_BATON_RUNS = 4 };
+/* The last two of Baton are over NIXL. */
+enum { LATE_NIXL_RUNS = 12, LATE_BATON_RUNS = 6, LATE_BATON_RUNS_NIXL = 2 };
 void late_nixl_run(const char *path, unsigned index, size_t bytes, struct late_run *ret_run);
 void late_baton_run(unsigned index, size_t bytes, struct late_run *ret_run);
 
