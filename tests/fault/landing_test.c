@@ -61,10 +61,7 @@ TEST(stopped_source_leaves_doubt)
     party_continue(s.source);
     party_await_end(s.sink, 0);
     CHECK(h->receipt.proof == BATON_PROOF_PEER_DRAIN);
-    party_rewrite(s.sink, 0, 7);
-    party_cancel(s.source, 0, BATON_CANCEL_OFFER);
-    party_await_end(s.source, 0);
-    CHECK(party_wrong_bytes(s.sink, 0, 7) == 0);
+    scene_stays_quiet(&s, 0);
     scene_end(&s);
 }
 

@@ -133,10 +133,7 @@ static void helper_killed(const struct way *way, bool of_source)
     party_open_gate(s.sink);
     party_await_end(s.sink, 0);
     CHECK(party_outcome(s.sink, 0) != BATON_COMPLETED || party_wrong_bytes(s.sink, 0, 1) == 0);
-    party_rewrite(s.sink, 0, CANARY);
-    party_cancel(s.source, 0, BATON_CANCEL_OFFER);
-    party_await_end(s.source, 0);
-    CHECK(party_wrong_bytes(s.sink, 0, CANARY) == 0);
+    scene_stays_quiet(&s, 0);
     next_completes(&s, 1);
     scene_end(&s);
 }
@@ -345,10 +342,7 @@ TEST(doubt_is_not_ended_by_a_fence_of_cma)
     CHECK(party_guards(s.sink, 1) == PARTY_GUARDS || party_has_receipt(s.sink, 1));
     party_continue(s.source);
     party_await_end(s.sink, 1);
-    party_rewrite(s.sink, 1, CANARY);
-    party_cancel(s.source, 1, BATON_CANCEL_OFFER);
-    party_await_end(s.source, 1);
-    CHECK(party_wrong_bytes(s.sink, 1, CANARY) == 0);
+    scene_stays_quiet(&s, 1);
     scene_end(&s);
 }
 

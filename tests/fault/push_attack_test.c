@@ -52,10 +52,7 @@ TEST(closing_in_doubt_waits_for_the_proof)
     party_continue(s.source);
     party_await_end(s.sink, 0);
     CHECK(party_proof(s.sink, 0) == BATON_PROOF_PEER_DRAIN);
-    party_rewrite(s.sink, 0, CANARY);
-    party_cancel(s.source, 0, BATON_CANCEL_OFFER);
-    party_await_end(s.source, 0);
-    CHECK(party_wrong_bytes(s.sink, 0, CANARY) == 0);
+    scene_stays_quiet(&s, 0);
     scene_end(&s);
 }
 

@@ -6,6 +6,8 @@
 
 #include "test.h"
 
+enum { CANARY = 7 };
+
 bool scene_has_nixl(void)
 {
     if (!getenv("BATON_NIXL_LIBRARY")) {
@@ -49,6 +51,14 @@ struct scene scene_stalled(const struct party_options *options, uint32_t clock_m
     party_await_gate(s.sink);
     party_stop(s.source);
     return s;
+}
+
+void scene_stays_quiet(const struct scene *s, unsigned handoff)
+{
+    party_rewrite(s->sink, handoff, CANARY);
+    party_cancel(s->source, handoff, BATON_CANCEL_OFFER);
+    party_await_end(s->source, handoff);
+    CHECK(party_wrong_bytes(s->sink, handoff, CANARY) == 0);
 }
 
 void scene_end(const struct scene *s)

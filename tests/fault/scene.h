@@ -25,6 +25,10 @@ struct scene scene_make(const struct party_options *options);
  */
 struct scene scene_stalled(const struct party_options *options, uint32_t clock_ms);
 
+/* After the sink's receipt: what is written into its blocks then stays there, until the source's
+ * end of the handoff, whose offer is cancelled, is quiet too. */
+void scene_stays_quiet(const struct scene *s, unsigned handoff);
+
 /* Both parties end in order, if they still live. */
 void scene_end(const struct scene *s);
 
